@@ -1,0 +1,1 @@
+//! Accounts, jobs, settlement: the escrow canister.

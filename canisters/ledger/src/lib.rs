@@ -1,0 +1,1 @@
+//! The EMC token: an ICRC-1/2/3 ledger canister.

@@ -1,0 +1,1 @@
+//! Nodes, stake, models: the registry canister.

@@ -1,0 +1,3 @@
+//! The emc command, for requesters and operators.
+
+fn main() {}

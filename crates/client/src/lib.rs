@@ -1,0 +1,1 @@
+//! Typed, safely retried calls to the EMC canisters.

@@ -1,0 +1,1 @@
+//! An embedded Internet Computer network for development and tests.

@@ -1,0 +1,3 @@
+//! An embedded Internet Computer network for development and tests.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Types, limits and the receipt that canisters and clients share.

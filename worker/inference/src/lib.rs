@@ -1,0 +1,1 @@
+//! Models and engines on libtorch; knows nothing of the network.

@@ -1,0 +1,1 @@
+//! Polls an escrow for jobs, runs them, posts signed results.

@@ -1,0 +1,3 @@
+//! Polls an escrow for jobs, runs them, posts signed results.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Set-up, demo, tests, benchmarks: the commands of this repository.

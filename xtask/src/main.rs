@@ -1,0 +1,3 @@
+//! Set-up, demo, tests, benchmarks: the commands of this repository.
+
+fn main() {}
