@@ -1,1 +1,37 @@
-//! Types, limits and the receipt that canisters and clients share.
+//! The types, limits, canonical bytes and receipt that EMC's canisters and their clients share.
+//!
+//! This crate knows nobody: no canister SDK, no agent, no runtime. What is here is a promise to every client in every
+//! language: the Candid types are the public contract (`candid/*.did`), and the byte encodings in [`canonical`] and
+//! [`receipt`] are specified in `docs/spec/receipt.md` with test vectors.
+//!
+//! Units: amounts are e8s (10^-8 EMC) in a Candid `nat`, times are nanoseconds since 1970 in a `nat64`, durations are
+//! seconds in a `nat64`. Variants that may grow are `opt` in every reply, so that an old client reads a new case as null.
+
+pub mod account;
+pub mod amount;
+pub mod canonical;
+pub mod error;
+pub mod escrow;
+pub mod feed;
+pub mod job;
+pub mod limits;
+pub mod model;
+pub mod node;
+pub mod price;
+pub mod receipt;
+pub mod time;
+pub mod work;
+
+pub use account::{
+    AccountView, DepositArgs, DepositReply, Ledgered, Posting, PostingAccount, Totals, WithdrawArgs,
+};
+pub use amount::Tokens;
+pub use error::{ApiError, ErrorDetail};
+pub use job::{Job, JobId, JobInput, JobState, Parameters, SubmitJob, SubmitReply};
+pub use model::{ModelEntry, ModelRef};
+pub use node::{Node, NodeStatus, Offer, Role};
+pub use price::Price;
+pub use receipt::Receipt;
+pub use serde_bytes::ByteBuf;
+pub use time::{Seconds, Timestamp};
+pub use work::{FinishReason, Lease, TextOutput, Usage};

@@ -1,0 +1,1 @@
+//! Ledger calls that survive lost answers: the journal that registry and escrow share.

@@ -1,0 +1,161 @@
+//! The escrow itself: how it is installed, what it says of itself, what it expects a job to cost.
+
+use crate::{JobInput, ModelRef, Parameters, Price, Receipt, Seconds, Timestamp, Tokens};
+use candid::{CandidType, Principal};
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+
+/// Settings that the governor may change.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The treasury's share of a settled charge, in basis points.
+    pub treasury_share: u16,
+    /// What a lapsed lease costs the node's owner, paid to the requester, as far as the owner has it available.
+    pub lapse_fee: Tokens,
+    /// Shortest lease.
+    pub lease_base: Seconds,
+    /// What a lease is longer per 1,000 output tokens asked for.
+    pub lease_per_1000_tokens: Seconds,
+    /// How many distinct owners may try a job.
+    pub max_attempts: u32,
+    /// How long results are kept.
+    pub retention: Seconds,
+    /// Most jobs of one requester that are not final.
+    pub max_open_jobs: u32,
+    /// Least amount of a deposit or a withdrawal.
+    pub minimum_transfer: Tokens,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            treasury_share: 200,
+            lapse_fee: Tokens(100_000),
+            lease_base: Seconds(60),
+            lease_per_1000_tokens: Seconds(60),
+            max_attempts: 3,
+            retention: Seconds(7 * 24 * 3600),
+            max_open_jobs: 1_000,
+            minimum_transfer: Tokens(10_000),
+        }
+    }
+}
+
+/// How the escrow is installed.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct EscrowInit {
+    /// The token's ledger.
+    pub ledger: Principal,
+    /// The registry whose feed is pulled.
+    pub registry: Principal,
+    /// Who may change settings.
+    pub governor: Principal,
+    /// Who may withdraw the treasury.
+    pub treasury: Principal,
+    /// Settings; the defaults where absent.
+    pub settings: Option<Settings>,
+}
+
+/// What an upgrade of the escrow may change; absent fields stay.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+pub struct EscrowUpgrade {
+    /// A new governor.
+    pub governor: Option<Principal>,
+    /// Who may withdraw the treasury from now on.
+    pub treasury: Option<Principal>,
+    /// New settings.
+    pub settings: Option<Settings>,
+}
+
+/// The escrow's install and upgrade argument.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub enum EscrowArgs {
+    /// For install and reinstall.
+    Init(EscrowInit),
+    /// For upgrade.
+    Upgrade(EscrowUpgrade),
+}
+
+/// The escrow's settings and state, for anyone.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct EscrowInfo {
+    /// Its version.
+    pub version: String,
+    /// The token's ledger.
+    pub ledger: Principal,
+    /// The registry.
+    pub registry: Principal,
+    /// Who may change settings.
+    pub governor: Principal,
+    /// Who may withdraw the treasury.
+    pub treasury: Principal,
+    /// The settings.
+    pub settings: Settings,
+    /// The installation's nonce, 16 bytes, part of every receipt; null until the canister is ready.
+    pub nonce: Option<ByteBuf>,
+    /// The newest change of the registry's feed that is known here.
+    pub feed_sequence: u64,
+    /// When the feed was last pulled; null before the first time.
+    pub feed_time: Option<Timestamp>,
+    /// Jobs ever submitted.
+    pub jobs: u64,
+    /// Jobs that wait for a node.
+    pub open: u64,
+    /// Jobs that a node works on.
+    pub leased: u64,
+    /// Receipts in the log.
+    pub receipts: u64,
+}
+
+/// What a quote is asked for.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct QuoteArgs {
+    /// The model.
+    pub model: ModelRef,
+    /// What it would work on.
+    pub input: JobInput,
+    /// How the output would be chosen.
+    pub parameters: Parameters,
+}
+
+/// What a job would cost, and who could do it.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct Quote {
+    /// The model, with the version it would be.
+    pub model: ModelRef,
+    /// Live nodes that serve it.
+    pub nodes: u64,
+    /// Distinct owners of those.
+    pub owners: u64,
+    /// The cheapest live node's price.
+    pub cheapest: Option<Price>,
+    /// The dearest live node's price.
+    pub dearest: Option<Price>,
+    /// The prompt's size as the escrow estimates it, in tokens.
+    pub prompt_tokens: u64,
+    /// The least `max_price` with which the cheapest node could take it.
+    pub lowest_max_price: Option<Tokens>,
+    /// The least `max_price` with which every live node could take it.
+    pub highest_max_price: Option<Tokens>,
+    /// Jobs of this model that wait already.
+    pub waiting: u64,
+}
+
+/// A receipt in the log.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct ReceiptRecord {
+    /// Its number in the log.
+    pub index: u64,
+    /// What was signed.
+    pub receipt: Receipt,
+    /// The node.
+    pub node: Principal,
+    /// Its Ed25519 public key, 32 bytes.
+    #[serde(with = "serde_bytes")]
+    pub public_key: Vec<u8>,
+    /// Its signature, 64 bytes.
+    #[serde(with = "serde_bytes")]
+    pub signature: Vec<u8>,
+    /// When it was accepted.
+    pub time: Timestamp,
+}

@@ -1,0 +1,52 @@
+//! Every bound on what callers may send, in one place; canisters check them, clients show them.
+
+use crate::Seconds;
+
+/// Longest model id, in bytes.
+pub const MODEL_ID_BYTES: usize = 96;
+/// Longest prompt or conversation, in bytes of its canonical encoding.
+pub const INPUT_BYTES: usize = 512 * 1024;
+/// Most messages in a conversation.
+pub const MESSAGES: usize = 512;
+/// Most output tokens a job may ask for.
+pub const OUTPUT_TOKENS: u32 = 32_768;
+/// Most stop strings.
+pub const STOP_STRINGS: usize = 8;
+/// Longest stop string, in bytes.
+pub const STOP_STRING_BYTES: usize = 64;
+/// Highest temperature, in thousandths.
+pub const TEMPERATURE_MILLI: u32 = 5_000;
+/// Longest request key, in bytes.
+pub const REQUEST_KEY_BYTES: usize = 32;
+/// How long a request key is remembered.
+pub const REQUEST_KEY_WINDOW: Seconds = Seconds(24 * 3600);
+/// Shortest time a requester may give a job.
+pub const DEADLINE_MIN: Seconds = Seconds(10);
+/// Longest time a requester may give a job.
+pub const DEADLINE_MAX: Seconds = Seconds(24 * 3600);
+/// The time a job has where the requester names none.
+pub const DEADLINE_DEFAULT: Seconds = Seconds(600);
+/// Largest output, in bytes of its canonical encoding, that `deliver` takes inline.
+pub const OUTPUT_INLINE_BYTES: usize = 1_000_000;
+/// Largest output in all, uploaded in chunks.
+pub const OUTPUT_BYTES: usize = 16 * 1024 * 1024;
+/// Largest chunk of an upload.
+pub const CHUNK_BYTES: usize = 1_000_000;
+/// Most jobs one `claim` may return.
+pub const CLAIM_JOBS: u32 = 32;
+/// Most models one node offers, or one `work_available` asks for.
+pub const OFFERS: usize = 64;
+/// Largest page of any list.
+pub const PAGE: u32 = 200;
+/// Shortest time between two previews of one lease.
+pub const PREVIEW_INTERVAL: Seconds = Seconds(2);
+/// Longest free text from a caller: a reason, a name, a licence.
+pub const TEXT_BYTES: usize = 512;
+/// Most files in a model.
+pub const MODEL_FILES: usize = 512;
+/// Most sources of a model.
+pub const MODEL_SOURCES: usize = 16;
+/// Tokens that a chat template may add around each message, for the bound on prompt tokens.
+pub const TEMPLATE_TOKENS_PER_MESSAGE: u64 = 16;
+/// Tokens that a chat template may add in all (its default system prompt, say).
+pub const TEMPLATE_TOKENS: u64 = 1_024;

@@ -1,0 +1,248 @@
+//! Nodes as the registry knows them: who owns them, what they can do, what they ask for it.
+
+use crate::{ModelRef, Price, Seconds, Timestamp, Tokens};
+use candid::{CandidType, Principal};
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+
+/// What a node does.
+#[derive(
+    CandidType, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash,
+)]
+pub enum Role {
+    /// Runs jobs.
+    #[serde(rename = "compute")]
+    Compute,
+    /// Re-runs samples of finished jobs and votes.
+    #[serde(rename = "validator")]
+    Validator,
+}
+
+/// Where a node stands.
+#[derive(
+    CandidType, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash,
+)]
+pub enum NodeStatus {
+    /// Takes work.
+    #[serde(rename = "active")]
+    Active,
+    /// Finishes what it has and takes no more.
+    #[serde(rename = "draining")]
+    Draining,
+    /// Barred for a time.
+    #[serde(rename = "jailed")]
+    Jailed,
+    /// Left; its stake is unbonding or paid out.
+    #[serde(rename = "exited")]
+    Exited,
+}
+
+/// The machine behind a node, as its operator states it.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hardware {
+    /// Name of the GPU, or of the processor where there is none.
+    pub device: String,
+    /// How many of them.
+    pub count: u32,
+    /// Memory of one, in bytes.
+    pub memory: u64,
+    /// Driver and its version.
+    pub driver: String,
+}
+
+/// A model that a node serves, and on what terms.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// The model; `version` must be given.
+    pub model: ModelRef,
+    /// What the node asks.
+    pub price: Price,
+    /// Jobs of this model at a time.
+    pub concurrency: u32,
+    /// Longest prompt and output together, in tokens.
+    pub context: u32,
+}
+
+/// Stake that an escrow may draw on.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct Allotment {
+    /// The escrow.
+    pub escrow: Principal,
+    /// How much of the node's stake stands behind its work there.
+    pub amount: Tokens,
+}
+
+/// Stake on its way out.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct Unbonding {
+    /// Its number, for `withdraw_unbonded`.
+    pub id: u64,
+    /// The escrow it was allotted to.
+    pub escrow: Principal,
+    /// How much.
+    pub amount: Tokens,
+    /// When it can be withdrawn.
+    pub ready: Timestamp,
+}
+
+/// A node in the registry.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// The node: the self-authenticating principal of its key.
+    pub id: Principal,
+    /// Its Ed25519 public key, 32 bytes, which signs receipts.
+    #[serde(with = "serde_bytes")]
+    pub public_key: Vec<u8>,
+    /// Who is paid for its work and may stake and unstake for it.
+    pub owner: Principal,
+    /// What it does; unknown roles read as null.
+    pub roles: Vec<Option<Role>>,
+    /// Where it stands.
+    pub status: Option<NodeStatus>,
+    /// The machine, as stated.
+    pub hardware: Hardware,
+    /// The models it serves.
+    pub offers: Vec<Offer>,
+    /// Its stake, per escrow.
+    pub allotments: Vec<Allotment>,
+    /// Stake on its way out.
+    pub unbonding: Vec<Unbonding>,
+    /// When it registered.
+    pub registered: Timestamp,
+    /// When it was last heard of.
+    pub last_seen: Timestamp,
+}
+
+/// What a node sends to register. The caller must be the node itself: its principal is the self-authenticating one of
+/// `public_key`. Repeating it changes nothing.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct RegisterNode {
+    /// Its Ed25519 public key, 32 bytes.
+    #[serde(with = "serde_bytes")]
+    pub public_key: Vec<u8>,
+    /// Who is paid; the node itself where absent. The owner consents by staking.
+    pub owner: Option<Principal>,
+    /// What it does.
+    pub roles: Vec<Role>,
+    /// The machine.
+    pub hardware: Hardware,
+    /// The models it serves.
+    pub offers: Vec<Offer>,
+}
+
+/// What a node may change; absent fields stay.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+pub struct UpdateNode {
+    /// New roles.
+    pub roles: Option<Vec<Role>>,
+    /// New hardware.
+    pub hardware: Option<Hardware>,
+    /// New offers.
+    pub offers: Option<Vec<Offer>>,
+    /// True: finish what is there and take no more; false: take work again.
+    pub draining: Option<bool>,
+}
+
+/// Puts stake behind a node's work in an escrow; pulled from the caller by ICRC-2.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct StakeArgs {
+    /// The node; the caller must be its owner.
+    pub node: Principal,
+    /// The escrow in which it counts.
+    pub escrow: Principal,
+    /// How much.
+    pub amount: Tokens,
+    /// The caller's subaccount to take it from.
+    pub from_subaccount: Option<ByteBuf>,
+}
+
+/// Takes stake out; it can be withdrawn after the unbonding time.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct UnstakeArgs {
+    /// The node; the caller must be its owner.
+    pub node: Principal,
+    /// The escrow it is allotted to.
+    pub escrow: Principal,
+    /// How much.
+    pub amount: Tokens,
+}
+
+/// Which nodes a listing should hold; empty fields do not filter.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeFilter {
+    /// Only nodes of this owner.
+    pub owner: Option<Principal>,
+    /// Only nodes that offer this model.
+    pub model: Option<ModelRef>,
+    /// Start after this node (the last one of the page before).
+    pub after: Option<Principal>,
+    /// At most this many; at most [`crate::limits::PAGE`].
+    pub limit: Option<u32>,
+}
+
+/// A page of nodes.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct NodePage {
+    /// The nodes, by principal.
+    pub nodes: Vec<Node>,
+    /// True if there are more after the last one.
+    pub more: bool,
+}
+
+/// The registry's settings and state, for anyone.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct RegistryInfo {
+    /// Its version.
+    pub version: String,
+    /// The token's ledger.
+    pub ledger: Principal,
+    /// Who may list models.
+    pub governor: Principal,
+    /// Least stake with which a node gets work.
+    pub minimum_stake: Tokens,
+    /// How long unstaked tokens wait.
+    pub unbonding: Seconds,
+    /// Nodes in the registry.
+    pub nodes: u64,
+    /// Model versions in the catalogue.
+    pub models: u64,
+    /// All stake that nodes have allotted.
+    pub staked: Tokens,
+    /// All stake on its way out.
+    pub unbonding_total: Tokens,
+    /// The newest change's number in the feed.
+    pub sequence: u64,
+}
+
+/// How the registry is installed.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct RegistryInit {
+    /// The token's ledger.
+    pub ledger: Principal,
+    /// Who may list models and change settings.
+    pub governor: Principal,
+    /// Least stake with which a node gets work.
+    pub minimum_stake: Tokens,
+    /// How long unstaked tokens wait.
+    pub unbonding: Seconds,
+}
+
+/// What an upgrade of the registry may change; absent fields stay.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+pub struct RegistryUpgrade {
+    /// A new governor.
+    pub governor: Option<Principal>,
+    /// A new least stake.
+    pub minimum_stake: Option<Tokens>,
+    /// A new unbonding time, for what is unstaked from now on.
+    pub unbonding: Option<Seconds>,
+}
+
+/// The registry's install and upgrade argument.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub enum RegistryArgs {
+    /// For install and reinstall.
+    Init(RegistryInit),
+    /// For upgrade.
+    Upgrade(RegistryUpgrade),
+}
