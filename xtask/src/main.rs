@@ -1,3 +1,66 @@
-//! Set-up, demo, tests, benchmarks: the commands of this repository.
+//! `cargo xtask ...`: the commands that people type in this repository.
 
-fn main() {}
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+use xtask::paths::Paths;
+use xtask::pins::View;
+use xtask::{canisters, setup, test};
+
+/// The commands of this repository. Start with `cargo xtask setup`; the others run it by themselves.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Download and unpack what the builds need: libtorch, a model, the icp command, the Rust target for canisters
+    Setup(Setup),
+    /// Build the canisters to .emc/canisters/<name>.wasm and .wasm.gz
+    Build,
+    /// Everything that must hold before a change lands: formatting, lints, docs, all tests
+    Test(Test),
+}
+
+#[derive(Args)]
+struct Setup {
+    /// Only report what is there and what is missing; exit 1 if anything is
+    #[arg(long)]
+    check: bool,
+    /// libtorch with the CUDA libraries, also without an NVIDIA driver (kept in .emc/view until you choose again)
+    #[arg(long, conflicts_with = "cpu")]
+    cuda: bool,
+    /// libtorch without CUDA, even with an NVIDIA driver (kept in .emc/view until you choose again)
+    #[arg(long)]
+    cpu: bool,
+}
+
+#[derive(Args)]
+struct Test {
+    /// Leave out the end-to-end tests
+    #[arg(long)]
+    quick: bool,
+    /// Run only the tests whose name contains this, without the checks before them
+    #[arg(long, value_name = "NAME")]
+    filter: Option<String>,
+}
+
+fn main() -> Result<()> {
+    let paths = Paths::of_this_clone()?;
+    match Cli::parse().command {
+        Command::Setup(Setup { check, cuda, cpu }) => {
+            let view = if cuda {
+                Some(View::Cuda)
+            } else {
+                cpu.then_some(View::Cpu)
+            };
+            setup::run(&paths, &setup::Options { check, view })
+        }
+        Command::Build => canisters::print(&canisters::build(&canisters::Options::default())?),
+        Command::Test(Test { quick, filter }) => {
+            test::run(&paths, &test::Options { quick, filter })
+        }
+    }
+}
