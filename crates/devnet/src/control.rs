@@ -72,6 +72,7 @@ pub struct LogLine {
 pub struct Control {
     url: String,
     http: reqwest::Client,
+    effective: Option<Principal>,
 }
 
 impl Control {
@@ -80,10 +81,18 @@ impl Control {
         #[derive(Deserialize)]
         struct Status {
             implementation: String,
+            default_effective_canister_id: Principal,
         }
-        let control = Self { url: url.trim_end_matches('/').to_owned(), http: reqwest::Client::new() };
+        let url = url.trim_end_matches('/').to_owned();
+        let mut control = Self { url, http: reqwest::Client::new(), effective: None };
         let status: Status = control.get("status").await.ok()?;
+        control.effective = Some(status.default_effective_canister_id);
         (status.implementation == "emc-localnet").then_some(control)
+    }
+
+    /// The id by which the network places new canisters.
+    pub fn effective_canister_id(&self) -> Option<Principal> {
+        self.effective
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {

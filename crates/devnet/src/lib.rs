@@ -8,6 +8,7 @@ pub mod control;
 pub mod deploy;
 pub mod market;
 pub mod network;
+pub mod node;
 pub mod people;
 pub mod worker;
 

@@ -47,6 +47,11 @@ impl DevNetwork {
         &self.url
     }
 
+    /// The id by which it places new canisters, where it says so.
+    pub fn effective_canister_id(&self) -> Option<candid::Principal> {
+        self.control.as_ref().and_then(Control::effective_canister_id)
+    }
+
     /// Time travel and faults, where the network has them.
     pub fn control(&self) -> Option<&Control> {
         self.control.as_ref()

@@ -217,10 +217,10 @@ pub struct RegistryInfo {
 /// How the registry is installed.
 #[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct RegistryInit {
-    /// The token's ledger.
-    pub ledger: Principal,
-    /// Who may list models and change settings.
-    pub governor: Principal,
+    /// The token's ledger; the environment variable `PUBLIC_CANISTER_ID:ledger` where absent.
+    pub ledger: Option<Principal>,
+    /// Who may list models and change settings; whoever installs where absent.
+    pub governor: Option<Principal>,
     /// Least stake with which a node gets work.
     pub minimum_stake: Tokens,
     /// How long unstaked tokens wait.
