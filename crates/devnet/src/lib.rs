@@ -4,9 +4,11 @@
 //! code runs against the embedded network (the default) and against any other (`EMC_NETWORK=http://...`); what only
 //! the embedded one can do (advance time, inject faults) is asked for through [`control::Control`].
 
+pub mod build;
 pub mod control;
 pub mod deploy;
 pub mod market;
+pub mod narrate;
 pub mod network;
 pub mod node;
 pub mod people;

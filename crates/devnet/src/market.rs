@@ -163,7 +163,8 @@ impl Market {
     /// If the transfer or the deposit fails.
     pub async fn requester(&self, name: &str, amount: Tokens) -> Result<Person> {
         let person = self.person_with(name, amount).await?;
-        emc_client::funding::fund(&self.client(&person), &self.ids, amount)
+        self.client(&person)
+            .fund(self.ids.ledger, self.ids.escrow, amount, None)
             .await
             .with_context(|| format!("depositing for {name}"))?;
         Ok(person)
@@ -198,10 +199,8 @@ impl Market {
     /// # Errors
     /// If the approval or the stake is refused.
     pub async fn stake(&self, owner: &Person, node: Principal, amount: Tokens) -> Result<()> {
-        let client = self.client(owner);
-        client.ledger(self.ids.ledger).approve(self.ids.registry, amount).await?;
-        let args = emc_protocol::node::StakeArgs { node, escrow: self.ids.escrow, amount, from_subaccount: None };
-        client.registry(self.ids.registry).stake(args).await?;
+        let ids = self.ids;
+        self.client(owner).stake(ids.ledger, ids.registry, node, ids.escrow, amount).await?;
         Ok(())
     }
 
@@ -264,7 +263,7 @@ fn wasm(name: &str) -> Result<PathBuf> {
     });
     let canisters = built.as_ref().map_err(|error| anyhow::anyhow!("the canisters cannot be built: {error}"))?;
     let canister = canisters.iter().find(|canister| canister.name == name);
-    Ok(canister.with_context(|| format!("there is no canister {name}"))?.gzipped.clone())
+    Ok(canister.with_context(|| format!("there is no canister {name}"))?.wasm_gz.clone())
 }
 
 fn now_nanos() -> u64 {
