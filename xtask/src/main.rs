@@ -1,5 +1,7 @@
 //! `cargo xtask ...`: the commands that people type in this repository.
 
+use std::process::ExitCode;
+
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use xtask::paths::Paths;
@@ -47,7 +49,18 @@ struct Test {
     filter: Option<String>,
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Without a backtrace, even where RUST_BACKTRACE asks for one: these errors are messages to the user.
+            eprintln!("\nerror: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
     let paths = Paths::of_this_clone()?;
     match Cli::parse().command {
         Command::Setup(Setup { check, cuda, cpu }) => {

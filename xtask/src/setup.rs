@@ -69,9 +69,10 @@ pub fn run(paths: &Paths, options: &Options) -> Result<()> {
     for part in &parts {
         if missing.iter().any(|other| other.name == part.name) {
             println!("  +   {}, {}", part.name, part.purpose);
+            let replaces = install::state(paths, part, view) == State::Outdated;
             install::install(paths, &downloads, part, view)
                 .with_context(|| format!("cannot set up {}", part.name))?;
-            if part.name == libtorch::PART {
+            if part.name == libtorch::PART && replaces {
                 libtorch::forget_build(paths);
             }
         }
