@@ -96,12 +96,24 @@ fn names(root: &Path) -> Result<Vec<String>> {
         .context("cannot read canisters/")?
     {
         let entry = entry?;
-        if entry.path().join("Cargo.toml").exists() {
+        // What lies there without an interface is a library that canisters share.
+        let interface = Path::new("candid")
+            .join(entry.file_name())
+            .with_extension("did");
+        if root.join(interface).exists() {
             names.push(entry.file_name().to_string_lossy().into_owned());
         }
     }
     names.sort();
     Ok(names)
+}
+
+/// Where cargo puts what it builds.
+///
+/// # Errors
+/// If cargo cannot be asked.
+pub fn target_directory(root: &Path) -> Result<PathBuf> {
+    Ok(Workspace::of(root)?.target_directory)
 }
 
 /// What `cargo metadata` says of the workspace.

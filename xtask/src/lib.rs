@@ -2,9 +2,11 @@
 //! build canisters and find the model through it.
 
 pub mod canisters;
+pub mod demo;
 pub mod download;
 pub mod install;
 pub mod libtorch;
+pub mod mutants;
 pub mod paths;
 pub mod pins;
 pub mod prerequisites;

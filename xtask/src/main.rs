@@ -6,7 +6,8 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use xtask::paths::Paths;
 use xtask::pins::View;
-use xtask::{canisters, setup, test};
+use xtask::demo::Build;
+use xtask::{canisters, demo, mutants, setup, test};
 
 /// The commands of this repository. Start with `cargo xtask setup`; the others run it by themselves.
 #[derive(Parser)]
@@ -22,6 +23,26 @@ enum Command {
     Setup(Setup),
     /// Build the canisters to .emc/canisters/<name>.wasm and .wasm.gz
     Build,
+    /// The main job from end to end: a network, a market, a real model, three paid answers
+    Demo {
+        /// Leave the network and the worker running, and say how to use them
+        #[arg(long)]
+        keep: bool,
+        /// The network's port; 0 takes any that is free
+        #[arg(long, default_value_t = 8000)]
+        port: u16,
+        /// The network's seed: the order of messages, random numbers, everybody's keys
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+    /// Break the rules one by one; each break must make its named test fail
+    Mutants {
+        /// Only those whose name contains this
+        filter: Option<String>,
+        /// Only list them
+        #[arg(long)]
+        list: bool,
+    },
     /// Everything that must hold before a change lands: formatting, lints, docs, all tests
     Test(Test),
 }
@@ -70,6 +91,14 @@ fn run() -> Result<()> {
                 cpu.then_some(View::Cpu)
             };
             setup::run(&paths, &setup::Options { check, view })
+        }
+        Command::Demo { keep, port, seed } => {
+            let mut arguments = vec![format!("--port={port}"), format!("--seed={seed}")];
+            arguments.extend(keep.then(|| "--keep".to_owned()));
+            demo::run(&paths, "emc-demo", Build::Dev, &arguments)
+        }
+        Command::Mutants { filter, list } => {
+            mutants::run(&paths, &mutants::Options { filter, list })
         }
         Command::Build => canisters::print(&canisters::build(&canisters::Options::default())?),
         Command::Test(Test { quick, filter }) => {
