@@ -53,7 +53,10 @@ pub fn install(paths: &Paths, downloads: &Downloads, part: &Part, view: View) ->
         libtorch::write_version(part, view, &fresh)?;
     }
     fs::write(fresh.join(STAMP), part.stamp(view) + "\n")?;
-    swap(&fresh, &paths.emc().join(&part.folder))
+    swap(&fresh, &paths.emc().join(&part.folder))?;
+    // Empty by now, unless another part left something there.
+    let _ = fs::remove_dir(paths.emc().join("tmp"));
+    Ok(())
 }
 
 fn unpack(pin: &Pin, view: View, archive: &Path, folder: &Path) -> Result<()> {

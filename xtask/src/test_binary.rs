@@ -325,6 +325,29 @@ mod tests {
     }
 
     #[test]
+    fn the_real_harness_is_understood() {
+        let program = env::current_exe().unwrap();
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+        let binary = TestBinary {
+            name: "xtask".into(),
+            package: "xtask".into(),
+            program,
+            folder,
+        };
+        let ran = binary
+            .run(Some("test_binary::tests::a_tests_time"))
+            .unwrap();
+        assert_eq!((ran.passed, ran.ignored, ran.failed.len()), (1, 0, 0));
+        assert!(
+            ran.times[0]
+                .0
+                .ends_with("from_the_end_of_the_one_whose_place_it_took")
+        );
+        let none = binary.run(Some("no test has this name")).unwrap();
+        assert!(none.times.is_empty() && none.failed.is_empty());
+    }
+
+    #[test]
     fn passes_failures_and_ignored_tests_are_counted() {
         let (_folder, binary) = speaking("echo 'test a ... ok'; echo 'test b ... FAILED'", 101);
         let ran = binary.run(None).unwrap();
