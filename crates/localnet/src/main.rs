@@ -1,3 +1,3 @@
-//! An embedded Internet Computer network for development and tests.
+//! `emc-localnet`: an embedded Internet Computer network for development and tests.
 
 fn main() {}
