@@ -4,7 +4,7 @@ use crate::certify::{Certifier, Keys};
 use crate::dirty_pages::DirtyTracking;
 use crate::executor::Executor;
 use crate::http::{self, App};
-use crate::subnet::Subnet;
+use crate::subnet::{FIRST_CANISTER, Subnet, canister_id};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -137,6 +137,11 @@ impl Network {
     /// DER form of the key that certifies everything.
     pub fn root_key(&self) -> &[u8] {
         &self.root_key
+    }
+
+    /// A canister id that creating canisters can be addressed to.
+    pub fn default_effective_canister_id(&self) -> String {
+        canister_id(FIRST_CANISTER).to_text()
     }
 
     /// What repeats this network's choices, see [`Builder::seed`].

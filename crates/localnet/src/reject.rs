@@ -3,23 +3,19 @@
 
 use candid::Principal;
 
-/// Reject code 1: the subnet cannot do it, now or later.
-pub const SYS_FATAL: u32 = 1;
 /// Reject code 2: not delivered; trying again may help.
 pub const SYS_TRANSIENT: u32 = 2;
 /// Reject code 3: there is no such canister.
 pub const DESTINATION_INVALID: u32 = 3;
 /// Reject code 4: the canister (or the management canister) said no.
 pub const CANISTER_REJECT: u32 = 4;
-/// Reject code 5: the canister failed.
-pub const CANISTER_ERROR: u32 = 5;
 /// Reject code 6: whether the call was executed is not known.
 pub const SYS_UNKNOWN: u32 = 6;
 
 /// Why a message was not answered with a reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reject {
-    /// One of the reject codes above.
+    /// 1 SYS_FATAL, 2 SYS_TRANSIENT, 3 DESTINATION_INVALID, 4 CANISTER_REJECT, 5 CANISTER_ERROR, 6 SYS_UNKNOWN.
     pub code: u32,
     /// The number of the error code, 503 for `IC0503`.
     pub error: Option<u16>,
