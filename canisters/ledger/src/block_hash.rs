@@ -175,7 +175,7 @@ impl<const N: usize> MapHash<N> {
 
     fn finish(mut self) -> Hash {
         let entries = &mut self.entries[..self.length];
-        entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        entries.sort_unstable_by_key(|(key, _)| *key);
         let mut hasher = Sha256::new();
         for (key, value) in entries {
             hasher.update(key);

@@ -9,6 +9,8 @@ use ic_stable_structures::{Storable, storable::Bound};
 use icrc_ledger_types::icrc1::account::Account;
 use std::borrow::Cow;
 
+/// No cap is larger, so that what was ever minted can be counted in 128 bits whatever is burned in between.
+const MAX_CAP: Tokens = Tokens(u64::MAX as u128);
 /// One EMC is 10^8 of the smallest unit.
 pub const DECIMALS: u8 = 8;
 /// The cap on supply where none is given: 1,000,000,000 EMC.
@@ -125,6 +127,9 @@ pub enum ConfigError {
     /// More exempt principals than are looked through at every call.
     #[error("at most {MAX_EXEMPT} principals can be exempt from the limit per caller")]
     TooManyExempt,
+    /// The cap is larger than can be counted.
+    #[error("max_supply can be at most {MAX_CAP}")]
+    CapTooLarge,
     /// The cap would rise.
     #[error("max_supply is {now} and can only be lowered")]
     CapRaised {
@@ -231,6 +236,9 @@ impl Config {
     }
 
     fn checked(self) -> Result<Self, ConfigError> {
+        if self.max_supply > MAX_CAP {
+            return Err(ConfigError::CapTooLarge);
+        }
         for (what, text) in [("name", &self.token_name), ("symbol", &self.token_symbol)] {
             if text.is_empty() || text.len() > MAX_NAME {
                 return Err(ConfigError::BadText(what));

@@ -17,8 +17,8 @@ mod commit;
 pub mod config;
 pub mod dedup;
 pub mod events;
-pub mod genesis;
 pub mod http;
+pub mod lifecycle;
 mod memo;
 pub mod metadata;
 pub mod metrics;
@@ -32,7 +32,7 @@ pub mod transaction;
 pub mod transfer;
 
 use candid::Nat;
-use config::LedgerArgs;
+use config::{ConfigError, LedgerArgs};
 use ic_cdk::{
     api::{certified_data_set, data_certificate, msg_caller, time, trap},
     init, inspect_message, post_upgrade, query, update,
@@ -86,36 +86,33 @@ fn certify(ledger: &Ledger) {
     }
 }
 
-fn start(mut ledger: Ledger, event: &str) {
-    ledger.events().note(time(), event);
-    certify(&ledger);
-    LEDGER.set(Some(ledger));
+/// Takes the ledger into service, or undoes the installation or upgrade.
+fn start(ledger: Result<Ledger, ConfigError>) {
+    match ledger {
+        Ok(ledger) => {
+            certify(&ledger);
+            LEDGER.set(Some(ledger));
+        }
+        Err(error) => trap(error.to_string()),
+    }
 }
 
 #[init]
 fn init(args: LedgerArgs) {
-    let ledger = match args {
-        LedgerArgs::Init(args) => genesis::create(DefaultMemoryImpl::default(), *args, time()),
-        LedgerArgs::Upgrade(_) => Err(config::ConfigError::InitExpected),
-    };
-    match ledger {
-        Ok(ledger) => start(ledger, "installed"),
-        Err(error) => trap(format!("not installed: {error}")),
-    }
+    start(lifecycle::install(
+        DefaultMemoryImpl::default(),
+        args,
+        time(),
+    ));
 }
 
 #[post_upgrade]
 fn post_upgrade(args: Option<LedgerArgs>) {
-    let ledger = match args {
-        Some(LedgerArgs::Init(_)) => Err(config::ConfigError::UpgradeExpected),
-        Some(LedgerArgs::Upgrade(Some(changes))) => Ledger::open(DefaultMemoryImpl::default())
-            .and_then(|mut ledger| ledger.reconfigure(*changes).map(|()| ledger)),
-        Some(LedgerArgs::Upgrade(None)) | None => Ledger::open(DefaultMemoryImpl::default()),
-    };
-    match ledger {
-        Ok(ledger) => start(ledger, "upgraded"),
-        Err(error) => trap(format!("not upgraded: {error}")),
-    }
+    start(lifecycle::upgrade(
+        DefaultMemoryImpl::default(),
+        args,
+        time(),
+    ));
 }
 
 #[inspect_message]

@@ -13,7 +13,7 @@ const MAX_CALLERS: usize = 20_000;
 const SWEPT_PER_CALL: usize = 2;
 const MINUTE: u128 = 60 * 1_000_000_000;
 
-/// How often one caller may write.
+/// How often one caller may write. The minting account's owner and the exempt principals are not limited.
 #[derive(CandidType, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimit {
     /// How many writes at once; 0 switches the limit off.

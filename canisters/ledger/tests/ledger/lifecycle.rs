@@ -4,7 +4,7 @@ use crate::world::*;
 use candid::{CandidType, Decode, Deserialize, Encode};
 use emc_ledger::{
     config::{Config, ConfigError, InitArgs, LedgerArgs, UpgradeArgs},
-    genesis,
+    lifecycle,
     rate_limit::RateLimit,
     state::Ledger,
     tokens::Tokens,
@@ -14,7 +14,7 @@ use ic_stable_structures::DefaultMemoryImpl;
 use icrc_ledger_types::icrc1::transfer::TransferArg;
 
 fn refused(args: InitArgs) -> ConfigError {
-    genesis::create(DefaultMemoryImpl::default(), args, START)
+    lifecycle::create(DefaultMemoryImpl::default(), args, START)
         .err()
         .expect("these settings are bad")
 }
@@ -67,6 +67,10 @@ fn settings_out_of_bounds_are_refused_with_a_reason() {
     assert_eq!(
         bad(|args| args.logo = Some("http://x".into())),
         ConfigError::BadLogo
+    );
+    assert_eq!(
+        bad(|args| args.max_supply = Some(Tokens(1 << 64))),
+        ConfigError::CapTooLarge
     );
     let many = |args: &mut InitArgs| args.exempt_principals = Some(vec![ALICE.principal(); 101]);
     assert_eq!(bad(many), ConfigError::TooManyExempt);
@@ -194,6 +198,38 @@ fn an_upgrade_that_contradicts_the_ledger_changes_nothing() {
         assert_eq!(world.ledger.reconfigure(args), Err(error));
         assert_eq!(world.ledger.config(), &before);
     }
+}
+
+#[test]
+fn the_wrong_arguments_are_refused_with_a_message() {
+    let upgrade = || LedgerArgs::Upgrade(None);
+    let error = lifecycle::install(DefaultMemoryImpl::default(), upgrade(), START).err();
+    let message = error.expect("a new ledger needs settings").to_string();
+    assert!(
+        message.contains("variant { Init = record { ... } }"),
+        "{message}"
+    );
+
+    let world = World::new();
+    let init = LedgerArgs::Init(Box::new(settings()));
+    let error = lifecycle::upgrade(world.memory.clone(), Some(init), START).err();
+    let message = error.expect("there are balances already").to_string();
+    assert!(
+        message.contains("variant { Upgrade = opt record { ... } }"),
+        "{message}"
+    );
+
+    for args in [None, Some(upgrade())] {
+        let ledger = lifecycle::upgrade(world.memory.clone(), args, START);
+        assert_eq!(ledger.expect("nothing to refuse").supply(), Tokens(1_500));
+    }
+    let fee = UpgradeArgs {
+        transfer_fee: Some(Tokens(4)),
+        ..UpgradeArgs::default()
+    };
+    let args = LedgerArgs::Upgrade(Some(Box::new(fee)));
+    let ledger = lifecycle::upgrade(world.memory.clone(), Some(args), START);
+    assert_eq!(ledger.expect("a good fee").config().transfer_fee, Tokens(4));
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod approvals;
 mod block_log;
 mod deduplication;
 mod interface;
+mod layout;
 mod lifecycle;
 mod limits;
 mod oracle;

@@ -6,7 +6,7 @@ use emc_ledger::{
     approve::approve,
     blocks::get_blocks,
     config::InitArgs,
-    genesis,
+    lifecycle,
     rate_limit::RateLimit,
     state::Ledger,
     tokens::Tokens,
@@ -96,7 +96,7 @@ impl World {
 
     pub fn with(args: InitArgs) -> Self {
         let memory = DefaultMemoryImpl::default();
-        let ledger = genesis::create(memory.clone(), args, START).expect("the settings are good");
+        let ledger = lifecycle::create(memory.clone(), args, START).expect("the settings are good");
         Self {
             memory,
             ledger,
