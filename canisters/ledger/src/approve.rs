@@ -8,10 +8,9 @@ use crate::{
     allowance::{self, Allowance},
     block_hash,
     blocks::BlockIndex,
-    commit::commit,
+    commit::{Checked, commit},
     dedup::{self, BadTime},
     memo,
-    postings::Posting,
     refusal::Refusal,
     state::Ledger,
     tokens::Tokens,
@@ -112,15 +111,13 @@ pub fn approve(
         expires_at: arg.expires_at,
     };
     allowance::set(ledger, &from, &spender, allowed);
-    let postings = [
-        Posting::Debit {
-            account: &from,
-            held,
-            amount: fee,
-        },
-        Posting::Retire(fee),
-    ];
-    Ok(commit(ledger, transaction, hash, fee, &postings, now))
+    let checked = Checked {
+        transaction,
+        hash,
+        fee,
+        held,
+    };
+    Ok(commit(ledger, checked, now))
 }
 
 impl From<BadTime> for ApproveError {

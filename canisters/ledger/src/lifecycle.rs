@@ -5,9 +5,8 @@
 
 use crate::{
     block_hash,
-    commit::commit,
+    commit::{Checked, commit},
     config::{Config, ConfigError, InitArgs, LedgerArgs},
-    postings::Posting,
     state::Ledger,
     supply,
     tokens::Tokens,
@@ -74,15 +73,13 @@ pub fn create(memory: DefaultMemoryImpl, args: InitArgs, now: u64) -> Result<Led
             memo: None,
             created_at_time: None,
         };
-        let hash = block_hash::hash_transaction(&transaction);
-        let postings = [
-            Posting::Issue(amount),
-            Posting::Credit {
-                account: &to,
-                amount,
-            },
-        ];
-        commit(&mut ledger, transaction, hash, Tokens::ZERO, &postings, now);
+        let checked = Checked {
+            hash: block_hash::hash_transaction(&transaction),
+            transaction,
+            fee: Tokens::ZERO,
+            held: Tokens::ZERO,
+        };
+        commit(&mut ledger, checked, now);
     }
     Ok(ledger)
 }

@@ -7,6 +7,7 @@ use crate::{
     account::AccountKey,
     state::{Header, Ledger},
     tokens::Tokens,
+    transaction::Operation,
 };
 use icrc_ledger_types::icrc1::account::Account;
 
@@ -33,6 +34,41 @@ pub enum Posting<'a> {
     Issue(Tokens),
     /// Given up for ever: a burn or a fee.
     Retire(Tokens),
+}
+
+/// The entry that a checked operation makes in the books; `held` is what the paying account holds before, `fee` what it
+/// is charged.
+pub(crate) fn entry(operation: &Operation, held: Tokens, fee: Tokens) -> Vec<Posting<'_>> {
+    let debit = |account, amount: Tokens| Posting::Debit {
+        account,
+        held,
+        amount: amount
+            .checked_add(fee)
+            .expect("amount and fee were found to be covered"),
+    };
+    match operation {
+        Operation::Mint { to, amount } => vec![
+            Posting::Issue(*amount),
+            Posting::Credit {
+                account: to,
+                amount: *amount,
+            },
+        ],
+        Operation::Burn { from, amount, .. } => {
+            vec![debit(from, *amount), Posting::Retire(*amount)]
+        }
+        Operation::Transfer {
+            from, to, amount, ..
+        } => vec![
+            debit(from, *amount),
+            Posting::Credit {
+                account: to,
+                amount: *amount,
+            },
+            Posting::Retire(fee),
+        ],
+        Operation::Approve { from, .. } => vec![debit(from, Tokens::ZERO), Posting::Retire(fee)],
+    }
 }
 
 /// Applies an entry whose lines were all checked before.

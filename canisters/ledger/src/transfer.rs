@@ -9,10 +9,9 @@ use crate::{
     allowance::{self, Allowance},
     block_hash,
     blocks::BlockIndex,
-    commit::commit,
+    commit::{Checked, commit},
     dedup::{self, BadTime},
     memo,
-    postings::Posting,
     refusal::Refusal,
     state::Ledger,
     supply,
@@ -98,69 +97,98 @@ enum Route {
     Transfer,
 }
 
-fn execute(ledger: &mut Ledger, request: Request, now: u64) -> Result<BlockIndex, Failure> {
-    let config = ledger.config();
-    let Request { from, to, .. } = request;
-    // A spender who spends from his own account needs no allowance.
-    let spender = request.spender.filter(|spender| *spender != from);
-    let memo = memo::check(config, request.memo)?;
-
-    // 1. What it is, and what it costs.
-    let route = if to == config.minting_account {
-        Route::Burn
-    } else if from == config.minting_account {
-        Route::Mint
-    } else {
-        Route::Transfer
-    };
-    if route == Route::Mint && request.spender.is_some() {
-        return Err(Refusal::MintDelegated.into());
+impl Request {
+    /// What the request is, by where the minting account stands in it.
+    fn route(&self, minting_account: &Account) -> Result<Route, Refusal> {
+        if self.to == *minting_account {
+            Ok(Route::Burn)
+        } else if self.from != *minting_account {
+            Ok(Route::Transfer)
+        } else if self.spender.is_none() {
+            Ok(Route::Mint)
+        } else {
+            Err(Refusal::MintDelegated)
+        }
     }
-    let transfer_fee = config.transfer_fee;
+
+    fn into_transaction(
+        self,
+        route: Route,
+        amount: Tokens,
+        fee: Tokens,
+        memo: Option<Vec<u8>>,
+    ) -> Transaction {
+        let Self {
+            from, to, spender, ..
+        } = self;
+        Transaction {
+            operation: match route {
+                Route::Mint => Operation::Mint { to, amount },
+                Route::Burn => Operation::Burn {
+                    from,
+                    spender,
+                    amount,
+                },
+                Route::Transfer => Operation::Transfer {
+                    from,
+                    to,
+                    spender,
+                    amount,
+                    fee: self.fee.map(|_| fee),
+                },
+            },
+            memo,
+            created_at_time: self.created_at_time,
+        }
+    }
+}
+
+fn execute(ledger: &mut Ledger, request: Request, now: u64) -> Result<BlockIndex, Failure> {
+    let from = request.from;
+    let (checked, spent) = check(ledger, request, now)?;
+    if let Some(Permit { spender, allowance }) = spent {
+        allowance::set(ledger, &from, &spender, allowance);
+    }
+    Ok(commit(ledger, checked, now))
+}
+
+/// A spender and what he may take.
+struct Permit {
+    spender: Account,
+    allowance: Allowance,
+}
+
+/// Every check, and with it what is to be done: the transaction, and what is left of the spender's allowance.
+fn check(
+    ledger: &Ledger,
+    mut request: Request,
+    now: u64,
+) -> Result<(Checked, Option<Permit>), Failure> {
+    // 1. What it is, and what it costs.
+    let config = ledger.config();
+    let memo = memo::check(config, request.memo.take())?;
+    let route = request.route(&config.minting_account)?;
     let fee = match route {
-        Route::Transfer => transfer_fee,
+        Route::Transfer => config.transfer_fee,
         Route::Mint | Route::Burn => Tokens::ZERO,
     };
     check_fee(request.fee.as_ref(), fee)?;
     let held = match route {
         Route::Mint => Tokens::ZERO,
-        Route::Burn | Route::Transfer => ledger.balance(&from),
+        Route::Burn | Route::Transfer => ledger.balance(&request.from),
     };
     let amount = Tokens::from_nat(&request.amount);
     if route == Route::Burn {
-        check_burn(amount, transfer_fee, held)?;
+        check_burn(amount, config.transfer_fee, held)?;
     }
 
     // 2. Whether it is new.
     dedup::check_time(request.created_at_time, now)?;
-    let permit = spender.map(|spender| (spender, allowance::current(ledger, &from, &spender, now)));
+    let permit = permit(ledger, &request, now);
     let Some(amount) = amount else {
-        return Err(never_affordable(
-            ledger,
-            route,
-            permit.map(|(_, allowance)| allowance),
-            held,
-        ));
+        return Err(never_affordable(ledger, route, permit, held));
     };
-    let transaction = Transaction {
-        operation: match route {
-            Route::Mint => Operation::Mint { to, amount },
-            Route::Burn => Operation::Burn {
-                from,
-                spender: request.spender,
-                amount,
-            },
-            Route::Transfer => Operation::Transfer {
-                from,
-                to,
-                spender: request.spender,
-                amount,
-                fee: request.fee.map(|_| fee),
-            },
-        },
-        memo,
-        created_at_time: request.created_at_time,
-    };
+    let transaction = request.into_transaction(route, amount, fee, memo);
     let hash = block_hash::hash_transaction(&transaction);
     if let Some(block) = dedup::find(ledger, transaction.created_at_time, &hash) {
         return Err(Failure::Duplicate(block));
@@ -168,58 +196,43 @@ fn execute(ledger: &mut Ledger, request: Request, now: u64) -> Result<BlockIndex
 
     // 3. Whether it is allowed and paid for.
     let total = amount.checked_add(fee);
-    let spent = match permit {
-        Some((spender, allowance)) => {
-            let left = total.and_then(|total| allowance.amount.checked_sub(total));
-            let left = left.ok_or(Failure::InsufficientAllowance(allowance.amount))?;
-            Some((
-                spender,
-                Allowance {
-                    amount: left,
-                    ..allowance
-                },
-            ))
+    let spent = permit
+        .map(|permit| check_allowance(permit, total))
+        .transpose()?;
+    match route {
+        Route::Mint => supply::check_cap(ledger, amount)?,
+        Route::Burn | Route::Transfer if total.is_none_or(|total| total > held) => {
+            return Err(Failure::InsufficientFunds(held));
         }
-        None => None,
-    };
-    let postings: &[Posting] = match route {
-        Route::Mint => {
-            supply::check_cap(ledger, amount)?;
-            &[
-                Posting::Issue(amount),
-                Posting::Credit {
-                    account: &to,
-                    amount,
-                },
-            ]
-        }
-        Route::Burn | Route::Transfer => {
-            let total = total.filter(|total| *total <= held);
-            let total = total.ok_or(Failure::InsufficientFunds(held))?;
-            let debit = Posting::Debit {
-                account: &from,
-                held,
-                amount: total,
-            };
-            match route {
-                Route::Burn => &[debit, Posting::Retire(amount)],
-                _ => &[
-                    debit,
-                    Posting::Credit {
-                        account: &to,
-                        amount,
-                    },
-                    Posting::Retire(fee),
-                ],
-            }
-        }
-    };
-
-    // 4. Done.
-    if let Some((spender, left)) = spent {
-        allowance::set(ledger, &from, &spender, left);
+        Route::Burn | Route::Transfer => {}
     }
-    Ok(commit(ledger, transaction, hash, fee, postings, now))
+    let checked = Checked {
+        transaction,
+        hash,
+        fee,
+        held,
+    };
+    Ok((checked, spent))
+}
+
+/// The permit that the request needs: none without a spender, nor for one who spends from his own account.
+fn permit(ledger: &Ledger, request: &Request, now: u64) -> Option<Permit> {
+    let spender = request.spender.filter(|spender| *spender != request.from)?;
+    let allowance = allowance::current(ledger, &request.from, &spender, now);
+    Some(Permit { spender, allowance })
+}
+
+/// The permit with what is left of it after the total is taken.
+fn check_allowance(permit: Permit, total: Option<Tokens>) -> Result<Permit, Failure> {
+    let Permit { spender, allowance } = permit;
+    let amount = total
+        .and_then(|total| allowance.amount.checked_sub(total))
+        .ok_or(Failure::InsufficientAllowance(allowance.amount))?;
+    let allowance = Allowance {
+        amount,
+        ..allowance
+    };
+    Ok(Permit { spender, allowance })
 }
 
 fn check_fee(named: Option<&Nat>, expected: Tokens) -> Result<(), Failure> {
@@ -242,11 +255,11 @@ fn check_burn(amount: Option<Tokens>, fee: Tokens, held: Tokens) -> Result<(), F
 fn never_affordable(
     ledger: &Ledger,
     route: Route,
-    allowance: Option<Allowance>,
+    permit: Option<Permit>,
     held: Tokens,
 ) -> Failure {
-    match (route, allowance) {
-        (_, Some(allowance)) => Failure::InsufficientAllowance(allowance.amount),
+    match (route, permit) {
+        (_, Some(permit)) => Failure::InsufficientAllowance(permit.allowance.amount),
         (Route::Mint, None) => supply::cap_reached(ledger).into(),
         (_, None) => Failure::InsufficientFunds(held),
     }

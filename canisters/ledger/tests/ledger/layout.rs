@@ -42,6 +42,9 @@ fn the_same_calls_write_the_same_memory() {
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect();
-    let pinned = (1, "11d0cdc501eb08a58f715a5165d67df1bd5f2513750eebc80284d562c4040298");
+    let pinned = (
+        1,
+        "11d0cdc501eb08a58f715a5165d67df1bd5f2513750eebc80284d562c4040298",
+    );
     assert_eq!((LAYOUT, hash.as_str()), pinned);
 }

@@ -9,5 +9,7 @@ mod lifecycle;
 mod limits;
 mod oracle;
 mod random_calls;
+mod random_steps;
+mod replay;
 mod transfers;
 mod world;
