@@ -115,6 +115,41 @@ fn an_allowance_is_over_at_its_end_for_everybody() {
 }
 
 #[test]
+fn a_prolonged_allowance_outlives_its_first_end() {
+    let mut world = World::new();
+    world
+        .approve(ALICE, until(START + HOUR))
+        .expect("the end is ahead");
+    world
+        .approve(ALICE, until(START + 3 * HOUR))
+        .expect("the end is ahead");
+    world.now += 2 * HOUR;
+    // These calls clear up what is over.
+    world
+        .transfer(ALICE, send(BOB, 1u8))
+        .expect("Alice has enough");
+    world
+        .transfer(ALICE, send(BOB, 1u8))
+        .expect("Alice has enough");
+    assert_eq!(
+        world.allowance(ALICE.account(), BOB.account()).amount,
+        Tokens(100)
+    );
+    world
+        .approve(ALICE, allow(BOB, 100u8))
+        .expect("Alice pays the fee");
+    world.now += 10 * HOUR;
+    world
+        .transfer(ALICE, send(BOB, 1u8))
+        .expect("Alice has enough");
+    assert_eq!(
+        world.allowance(ALICE.account(), BOB.account()).expires_at,
+        None
+    );
+    assert!(world.transfer_from(BOB, spend(ALICE, CAROL, 1u8)).is_ok());
+}
+
+#[test]
 fn an_unexpected_allowance_changes_nothing() {
     let mut world = World::new();
     world

@@ -137,6 +137,25 @@ fn approvals_and_transfers_by_a_spender_are_deduplicated_too() {
 }
 
 #[test]
+fn what_lies_within_the_window_is_not_forgotten() {
+    let mut world = World::new();
+    assert_eq!(world.transfer(ALICE, timed(START)), Ok(2));
+    assert_eq!(world.transfer(ALICE, timed(START + SECOND)), Ok(3));
+    world.now += WINDOW + PERMITTED_DRIFT + 1;
+    world.upgrade();
+    for _ in 0..5 {
+        world
+            .transfer(ALICE, send(BOB, 1u8))
+            .expect("Alice has enough");
+    }
+    assert_eq!(
+        world.transfer(ALICE, timed(START)),
+        Err(TransferError::TooOld)
+    );
+    assert_eq!(world.transfer(ALICE, timed(START + SECOND)), duplicate(3));
+}
+
+#[test]
 fn what_lies_before_the_window_is_forgotten_little_by_little() {
     let mut world = World::new();
     for n in 0..20 {

@@ -10,7 +10,7 @@ use emc_ledger::{
     tokens::Tokens,
 };
 use ic_http_types::HttpRequest;
-use ic_stable_structures::DefaultMemoryImpl;
+use ic_stable_structures::{DefaultMemoryImpl, Memory};
 use icrc_ledger_types::icrc1::transfer::TransferArg;
 
 fn refused(args: InitArgs) -> ConfigError {
@@ -239,6 +239,14 @@ fn memory_of_an_unknown_layout_is_left_alone() {
         .err()
         .expect("there is no ledger in it");
     assert_eq!(error, ConfigError::UnknownLayout { found: 0, known: 1 });
+
+    // The header's cell is the first thing after the memory manager's page; 8 bytes of its own, then the version.
+    let world = World::new();
+    world.memory.write(65_536 + 8, &[2, 0]);
+    let error = Ledger::open(world.memory.clone())
+        .err()
+        .expect("it is newer");
+    assert_eq!(error, ConfigError::UnknownLayout { found: 2, known: 1 });
 }
 
 #[test]
