@@ -9,7 +9,7 @@ use ic_stable_structures::{Storable, storable::Bound};
 use icrc_ledger_types::icrc1::account::Account;
 use std::borrow::Cow;
 
-/// No cap is larger, so that what was ever minted can be counted in 128 bits whatever is burned in between.
+/// No cap is larger: a balance is stored in 64 bits, and what was ever minted is counted in 128.
 const MAX_CAP: Tokens = Tokens(u64::MAX as u128);
 /// One EMC is 10^8 of the smallest unit.
 pub const DECIMALS: u8 = 8;

@@ -121,11 +121,11 @@ fn debit(ledger: &mut Ledger, account: &Account, held: Tokens, amount: Tokens) {
     let before = if left.is_zero() {
         ledger.balances.remove(&key)
     } else {
-        ledger.balances.insert(key, left.0)
+        ledger.balances.insert(key, stored(left))
     };
     assert_eq!(
         before,
-        Some(held.0),
+        Some(stored(held)),
         "the balance is the one that was checked"
     );
 }
@@ -136,10 +136,16 @@ fn credit(ledger: &mut Ledger, account: &Account, amount: Tokens) {
         return;
     }
     let key = AccountKey::from(account);
-    if let Some(held) = ledger.balances.insert(key, amount.0) {
+    let amount = stored(amount);
+    if let Some(held) = ledger.balances.insert(key, amount) {
         let sum = held
-            .checked_add(amount.0)
+            .checked_add(amount)
             .expect("no balance is larger than the supply");
         ledger.balances.insert(key, sum);
     }
+}
+
+/// A balance as it is stored.
+fn stored(balance: Tokens) -> u64 {
+    u64::try_from(balance.0).expect("no balance passes the cap, which fits 64 bits")
 }

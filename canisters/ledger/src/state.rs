@@ -4,7 +4,7 @@
 //! id  structure                what
 //!  0  cell    Header           layout version, hash of the tip, tokens ever minted and burned
 //!  1  cell    Config           settings
-//!  2  B-tree  account          -> balance
+//!  2  B-tree  account          -> balance, in 8 bytes: the cap on supply fits them
 //!  3  B-tree  account, spender -> allowance and when it ends
 //!  4  B-tree  end, account, spender -> ()              allowances by when they end, for pruning
 //!  5  B-tree  created_at_time, transaction hash -> block   the deduplication window, oldest first
@@ -59,7 +59,7 @@ pub type RecentKey = [u8; 8 + 32];
 pub struct Ledger {
     pub(crate) header: Cell<Header, Memory>,
     pub(crate) config: Cell<Config, Memory>,
-    pub(crate) balances: BTreeMap<AccountKey, u128, Memory>,
+    pub(crate) balances: BTreeMap<AccountKey, u64, Memory>,
     pub(crate) allowances: BTreeMap<PairKey, StoredAllowance, Memory>,
     pub(crate) expirations: BTreeMap<ExpirationKey, (), Memory>,
     pub(crate) recent: BTreeMap<RecentKey, BlockIndex, Memory>,
@@ -191,7 +191,8 @@ impl Ledger {
 
     /// What an account holds.
     pub fn balance(&self, account: &Account) -> Tokens {
-        Tokens(self.balances.get(&account.into()).unwrap_or(0))
+        let held = self.balances.get(&account.into());
+        held.map_or(Tokens::ZERO, |held| Tokens(held.into()))
     }
 
     /// The tokens that exist.

@@ -44,7 +44,7 @@ fn the_same_calls_write_the_same_memory() {
         .collect();
     let pinned = (
         1,
-        "11d0cdc501eb08a58f715a5165d67df1bd5f2513750eebc80284d562c4040298",
+        "f4721cec2d951bdc898c2a40b7cbf0269ccc4d55a40ba6dae91ed21ffdbff0c2",
     );
     assert_eq!((LAYOUT, hash.as_str()), pinned);
 }
