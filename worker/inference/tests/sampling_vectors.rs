@@ -16,8 +16,13 @@ fn path() -> PathBuf {
 }
 
 fn numbers(value: &Value) -> Vec<u32> {
-    let hex = value.as_array().expect("a list").iter().map(|word| word.as_str().expect("hex"));
-    hex.map(|word| u32::from_str_radix(word, 16).expect("hex")).collect()
+    let hex = value
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|word| word.as_str().expect("hex"));
+    hex.map(|word| u32::from_str_radix(word, 16).expect("hex"))
+        .collect()
 }
 
 fn number(entry: &Value, key: &str) -> u64 {
@@ -48,7 +53,15 @@ fn philox_output(entry: &Value) -> Value {
 
 fn word_output(entry: &Value) -> Value {
     let position = number(entry, "position") as u32;
-    json!(format!("{:08x}", word(number(entry, "seed"), domain(entry), position, number(entry, "index"))))
+    json!(format!(
+        "{:08x}",
+        word(
+            number(entry, "seed"),
+            domain(entry),
+            position,
+            number(entry, "index")
+        )
+    ))
 }
 
 fn real_output(entry: &Value) -> Value {
@@ -57,9 +70,15 @@ fn real_output(entry: &Value) -> Value {
 }
 
 fn normal_output(entry: &Value) -> Value {
-    let (position, count) = (number(entry, "position") as u32, number(entry, "count") as usize);
+    let (position, count) = (
+        number(entry, "position") as u32,
+        number(entry, "count") as usize,
+    );
     let values = normals(number(entry, "seed"), domain(entry), position, count);
-    values.iter().map(|value| json!({ "bits": format!("{:08x}", value.to_bits()), "about": value })).collect()
+    values
+        .iter()
+        .map(|value| json!({ "bits": format!("{:08x}", value.to_bits()), "about": value }))
+        .collect()
 }
 
 fn choice_output(entry: &Value) -> Value {
@@ -72,21 +91,35 @@ fn choice_output(entry: &Value) -> Value {
         seed: number(entry, "seed"),
     };
     let logits: Vec<f32> = match entry["logits"].as_array() {
-        Some(list) => list.iter().map(|logit| logit.as_f64().expect("a number") as f32).collect(),
+        Some(list) => list
+            .iter()
+            .map(|logit| logit.as_f64().expect("a number") as f32)
+            .collect(),
         None => {
             let recipe = &entry["logits"];
-            let noise = normals(number(recipe, "seed"), Domain::ImageLatent, 0, number(recipe, "count") as usize);
-            noise.iter().map(|value| value * recipe["scale"].as_f64().expect("a number") as f32).collect()
+            let noise = normals(
+                number(recipe, "seed"),
+                Domain::ImageLatent,
+                0,
+                number(recipe, "count") as usize,
+            );
+            noise
+                .iter()
+                .map(|value| value * recipe["scale"].as_f64().expect("a number") as f32)
+                .collect()
         }
     };
     let positions = 0..number(entry, "positions") as u32;
-    positions.map(|position| json!(choice.choose(&logits, position).expect("finite"))).collect()
+    positions
+        .map(|position| json!(choice.choose(&logits, position).expect("finite")))
+        .collect()
 }
 
 #[test]
 fn every_vector_of_the_specification_is_reproduced() {
     let path = path();
-    let mut file: Value = serde_json::from_slice(&std::fs::read(&path).expect("vectors")).expect("vectors");
+    let mut file: Value =
+        serde_json::from_slice(&std::fs::read(&path).expect("vectors")).expect("vectors");
     let sections: [(&str, fn(&Value) -> Value); 5] = [
         ("philox4x32_10", philox_output),
         ("words", word_output),
