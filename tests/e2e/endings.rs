@@ -17,9 +17,16 @@ async fn cancelling_an_open_job_is_free() -> Result<()> {
     ensure!(result.is_err(), "only the requester cancels");
     scene.escrow(&scene.alice).cancel_job(job.job_id).await?;
     let ended = scene.expect_state(job.job_id, JobState::Refunded).await?;
-    ensure!(ended.refund_reason == Some(RefundReason::Cancelled) && ended.charged == Some(Tokens::ZERO));
+    ensure!(
+        ended.refund_reason == Some(RefundReason::Cancelled) && ended.charged == Some(Tokens::ZERO)
+    );
     ensure!(scene.available(&scene.alice).await? == before);
-    scene.refused(code::WRONG_STATE, scene.escrow(&scene.alice).cancel_job(job.job_id)).await
+    scene
+        .refused(
+            code::WRONG_STATE,
+            scene.escrow(&scene.alice).cancel_job(job.job_id),
+        )
+        .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -44,7 +51,11 @@ async fn cancelling_a_leased_job_pays_for_the_progress() -> Result<()> {
     let ended = scene.expect_state(job.job_id, JobState::Refunded).await?;
     scene.check().await?;
     // 10 prompt tokens at 1 EMC a million, 3 output tokens at 2 EMC a million.
-    ensure!(ended.charged == Some(Tokens::e8s(1_600)), "{:?}", ended.charged);
+    ensure!(
+        ended.charged == Some(Tokens::e8s(1_600)),
+        "{:?}",
+        ended.charged
+    );
     ensure!(scene.available(&scene.alice).await?.0 == before.0 - 1_600);
     ensure!(scene.available(&node.owner).await? == Tokens::e8s(1_600 - 32));
     let late = node.delivery(&lease, &[1, 2, 3], "One two three");
@@ -64,7 +75,8 @@ async fn a_lapsed_lease_reopens_the_job_and_costs_its_owner_a_fee() -> Result<()
     let lease = node.claim_one().await?;
     ensure!(lease.job_id == paid.job_id);
     let ids: Vec<u32> = (0..1000).collect();
-    node.deliver(node.delivery(&lease, &ids, "A long answer.")).await?;
+    node.deliver(node.delivery(&lease, &ids, "A long answer."))
+        .await?;
     let earned = scene.available(&node.owner).await?;
     ensure!(earned > Tokens::e8s(100_000), "{earned}");
 
@@ -103,7 +115,11 @@ async fn a_job_that_three_owners_failed_is_refunded() -> Result<()> {
         Ok((job.state == Some(JobState::Refunded)).then_some(job))
     })
     .await?;
-    ensure!(ended.refund_reason == Some(RefundReason::Attempts), "{:?}", ended.refund_reason);
+    ensure!(
+        ended.refund_reason == Some(RefundReason::Attempts),
+        "{:?}",
+        ended.refund_reason
+    );
     ensure!(scene.available(&scene.alice).await? == before);
     ended.finished.context("final")?;
     scene.check().await

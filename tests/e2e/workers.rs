@@ -13,31 +13,63 @@ use std::time::Duration;
 /// A market whose model is the echo engine, with short leases.
 async fn scene(seed: u64, delay: Duration) -> Result<(Scene, ModelSource)> {
     let network = emc_devnet::DevNetwork::from_environment(seed).await?;
-    let settings = Settings { lease_base: Seconds(10), lease_per_1000_tokens: Seconds(0), ..Settings::default() };
+    let settings = Settings {
+        lease_base: Seconds(10),
+        lease_per_1000_tokens: Seconds(0),
+        ..Settings::default()
+    };
     let market = Market::on(network, seed, settings).await?;
     let source = ModelSource::echo(delay)?;
     let entry = market.publish(source.publication()).await?;
     let alice = market.requester("alice", Tokens::emc(10)).await?;
-    let model = ModelRef { id: entry.id, version: Some(entry.version) };
-    Ok((Scene { market, model, alice }, source))
+    let model = ModelRef {
+        id: entry.id,
+        version: Some(entry.version),
+    };
+    Ok((
+        Scene {
+            market,
+            model,
+            alice,
+        },
+        source,
+    ))
 }
 
 /// A worker that runs, registered and staked.
-async fn worker(scene: &Scene, source: &ModelSource, name: &str, folder: &std::path::Path) -> Result<(Worker, Person)> {
+async fn worker(
+    scene: &Scene,
+    source: &ModelSource,
+    name: &str,
+    folder: &std::path::Path,
+) -> Result<(Worker, Person)> {
     let owner = scene.market.person_with(name, MINIMUM_STAKE).await?;
-    let mut worker = Worker::start(&scene.market, &folder.join(name), &owner, source, &scene.model)?;
+    let mut worker = Worker::start(
+        &scene.market,
+        &folder.join(name),
+        &owner,
+        source,
+        &scene.model,
+    )?;
     worker.until_registered(&scene.market).await?;
-    scene.market.stake(&owner, worker.node(), MINIMUM_STAKE).await?;
+    scene
+        .market
+        .stake(&owner, worker.node(), MINIMUM_STAKE)
+        .await?;
     scene.market.feed_arrived().await?;
     Ok((worker, owner))
 }
 
 async fn settled(scene: &Scene, id: JobId, limit: u64) -> Result<emc_protocol::Job> {
-    until(Duration::from_secs(limit), "the job to settle", async || {
-        let job = scene.job(id).await?;
-        scene.check().await?;
-        Ok((job.state == Some(JobState::Settled)).then_some(job))
-    })
+    until(
+        Duration::from_secs(limit),
+        "the job to settle",
+        async || {
+            let job = scene.job(id).await?;
+            scene.check().await?;
+            Ok((job.state == Some(JobState::Settled)).then_some(job))
+        },
+    )
     .await
 }
 
@@ -49,10 +81,20 @@ async fn a_killed_worker_loses_its_lease_and_another_is_paid() -> Result<()> {
     let mut question = scene.question("a long enough answer to be killed in the middle of");
     question.parameters.max_tokens = 200;
     let job = scene.escrow(&scene.alice).submit_job(question).await?;
-    until(Duration::from_secs(30), "the first worker to begin", async || {
-        let preview = scene.job(job.job_id).await?.private.and_then(|private| private.preview);
-        Ok(preview.filter(|preview| !preview.text.is_empty()).map(|_| ()))
-    })
+    until(
+        Duration::from_secs(30),
+        "the first worker to begin",
+        async || {
+            let preview = scene
+                .job(job.job_id)
+                .await?
+                .private
+                .and_then(|private| private.preview);
+            Ok(preview
+                .filter(|preview| !preview.text.is_empty())
+                .map(|_| ()))
+        },
+    )
     .await?;
     first.kill()?;
     scene.check().await?;
@@ -61,10 +103,20 @@ async fn a_killed_worker_loses_its_lease_and_another_is_paid() -> Result<()> {
     ensure!(done.attempts.len() == 2, "{:?}", done.attempts);
     ensure!(matches!(done.attempts[0].end, Some(AttemptEnd::Lapsed)));
     ensure!(done.attempts[1].node == second.node());
-    ensure!(scene.available(&first_owner).await?.is_zero(), "the killed worker's owner is not paid");
+    ensure!(
+        scene.available(&first_owner).await?.is_zero(),
+        "the killed worker's owner is not paid"
+    );
     ensure!(!scene.available(&second_owner).await?.is_zero());
-    let text = done.private.and_then(|private| private.output).context("output")?.text;
-    ensure!(text == "a long enough answer to be killed in the middle of", "{text}");
+    let text = done
+        .private
+        .and_then(|private| private.output)
+        .context("output")?
+        .text;
+    ensure!(
+        text == "a long enough answer to be killed in the middle of",
+        "{text}"
+    );
     second.stop().await
 }
 
@@ -108,7 +160,11 @@ async fn a_worker_restarted_with_an_undelivered_result_delivers_it() -> Result<(
     scene.check().await?;
     worker.run()?;
     let done = settled(&scene, job.job_id, 60).await?;
-    ensure!(done.attempts.len() == 1, "it is the first attempt's result: {:?}", done.attempts);
+    ensure!(
+        done.attempts.len() == 1,
+        "it is the first attempt's result: {:?}",
+        done.attempts
+    );
     ensure!(!scene.available(&owner).await?.is_zero());
     worker.stop().await
 }
@@ -135,17 +191,33 @@ async fn two_workers_settle_fifty_jobs_each_exactly_once() -> Result<()> {
     let mut charged = 0;
     for (number, id) in jobs.iter().enumerate() {
         let job = scene.expect_state(*id, JobState::Settled).await?;
-        ensure!(job.attempts.len() == 1, "job {id} was claimed {} times", job.attempts.len());
+        ensure!(
+            job.attempts.len() == 1,
+            "job {id} was claimed {} times",
+            job.attempts.len()
+        );
         charged += job.charged.context("a charge")?.0;
-        let text = job.private.and_then(|private| private.output).context("output")?.text;
+        let text = job
+            .private
+            .and_then(|private| private.output)
+            .context("output")?
+            .text;
         ensure!(text == format!("job {number}"), "{text}");
     }
     let earned = scene.available(&first_owner).await?.0 + scene.available(&second_owner).await?.0;
     let treasury = escrow.totals().await?.treasury.0;
     ensure!(before.0 - scene.available(&scene.alice).await?.0 == charged);
-    ensure!(earned + treasury == charged, "{earned} + {treasury} != {charged}");
+    ensure!(
+        earned + treasury == charged,
+        "{earned} + {treasury} != {charged}"
+    );
     ensure!(escrow.info().await?.receipts == JOBS as u64);
-    let page = escrow.list_jobs(JobFilter { limit: Some(200), ..JobFilter::default() }).await?;
+    let page = escrow
+        .list_jobs(JobFilter {
+            limit: Some(200),
+            ..JobFilter::default()
+        })
+        .await?;
     ensure!(page.jobs.len() == JOBS && !page.more);
     first.stop().await?;
     second.stop().await

@@ -56,8 +56,15 @@ impl Scene {
     pub async fn on(market: Market) -> Result<Self> {
         let entry = market.publish(paper_model()).await?;
         let alice = market.requester("alice", Tokens::emc(10)).await?;
-        let model = ModelRef { id: entry.id, version: Some(entry.version) };
-        let scene = Self { market, model, alice };
+        let model = ModelRef {
+            id: entry.id,
+            version: Some(entry.version),
+        };
+        let scene = Self {
+            market,
+            model,
+            alice,
+        };
         scene.check().await?;
         Ok(scene)
     }
@@ -74,7 +81,10 @@ impl Scene {
 
     /// A question as a job.
     pub fn question(&self, text: &str) -> SubmitJob {
-        let messages = vec![ChatMessage { role: ChatRole::User, content: text.to_owned() }];
+        let messages = vec![ChatMessage {
+            role: ChatRole::User,
+            content: text.to_owned(),
+        }];
         SubmitJob {
             model: self.model.clone(),
             input: JobInput::Chat { messages },
@@ -94,7 +104,10 @@ impl Scene {
     /// # Errors
     /// The escrow's refusals.
     pub async fn ask(&self, text: &str) -> Result<SubmitReply> {
-        Ok(self.escrow(&self.alice).submit_job(self.question(text)).await?)
+        Ok(self
+            .escrow(&self.alice)
+            .submit_job(self.question(text))
+            .await?)
     }
 
     /// A job as its requester sees it.
@@ -110,7 +123,11 @@ impl Scene {
     /// # Errors
     /// If the query fails.
     pub async fn available(&self, person: &Person) -> Result<Tokens> {
-        Ok(self.escrow(person).account(person.principal()).await?.available)
+        Ok(self
+            .escrow(person)
+            .account(person.principal())
+            .await?
+            .available)
     }
 
     /// What somebody has in the ledger.
@@ -118,7 +135,12 @@ impl Scene {
     /// # Errors
     /// If the query fails.
     pub async fn in_ledger(&self, person: &Person) -> Result<Tokens> {
-        Ok(self.market.client(person).ledger(self.market.ids.ledger).balance(person.principal()).await?)
+        Ok(self
+            .market
+            .client(person)
+            .ledger(self.market.ids.ledger)
+            .balance(person.principal())
+            .await?)
     }
 
     /// Checks conservation.
@@ -135,7 +157,11 @@ impl Scene {
     /// The state it is in.
     pub async fn expect_state(&self, id: JobId, state: JobState) -> Result<Job> {
         let job = self.job(id).await?;
-        ensure!(job.state == Some(state), "job {id} is {:?}, it should be {state:?}", job.state);
+        ensure!(
+            job.state == Some(state),
+            "job {id} is {:?}, it should be {state:?}",
+            job.state
+        );
         Ok(job)
     }
 
@@ -152,9 +178,15 @@ impl Scene {
         let before = escrow.totals().await?;
         match call.await {
             Ok(_) => anyhow::bail!("this should have been refused with {code}"),
-            Err(error) => ensure!(error.is_code(code), "this should have been refused with {code}, not: {error}"),
+            Err(error) => ensure!(
+                error.is_code(code),
+                "this should have been refused with {code}, not: {error}"
+            ),
         }
-        ensure!(escrow.totals().await? == before, "a refused call moved money");
+        ensure!(
+            escrow.totals().await? == before,
+            "a refused call moved money"
+        );
         self.check().await
     }
 }
@@ -166,7 +198,11 @@ pub fn paper_model() -> PublishModel {
         task: Task::Chat,
         name: "Paper".into(),
         description: "A model for tests whose node is played by hand.".into(),
-        files: vec![ModelFile { path: "paper.gguf".into(), length: 1, sha256: vec![7; 32] }],
+        files: vec![ModelFile {
+            path: "paper.gguf".into(),
+            length: 1,
+            sha256: vec![7; 32],
+        }],
         licence: "CC0-1.0".into(),
         sources: vec![],
         context: 8192,

@@ -27,15 +27,30 @@ pub fn run(paths: &Paths, program: &str, build: Build, arguments: &[String]) -> 
     canisters::print(&canisters::build(&canisters::Options::default())?)?;
     println!("\nWorker and tools (the first time takes some minutes)");
     let mut cargo_build = Command::new(cargo());
-    cargo_build.current_dir(paths.root()).args(["build", "-p", "emc-worker", "-p", "emc", "-p", "emc-devnet"]);
+    cargo_build.current_dir(paths.root()).args([
+        "build",
+        "-p",
+        "emc-worker",
+        "-p",
+        "emc",
+        "-p",
+        "emc-devnet",
+    ]);
     if build == Build::Release {
         cargo_build.arg("--release");
     }
     let status = cargo_build.status().context("running cargo")?;
     ensure!(status.success(), "the build failed ({status})");
-    let profile = if build == Build::Release { "release" } else { "debug" };
+    let profile = if build == Build::Release {
+        "release"
+    } else {
+        "debug"
+    };
     let target = canisters::target_directory(paths.root())?;
     let path = target.join(profile).join(program);
-    let error = Command::new(&path).args(arguments).current_dir(paths.root()).exec();
+    let error = Command::new(&path)
+        .args(arguments)
+        .current_dir(paths.root())
+        .exec();
     Err(error).with_context(|| format!("running {}", path.display()))
 }

@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
+use xtask::demo::Build;
 use xtask::paths::Paths;
 use xtask::pins::View;
-use xtask::demo::Build;
 use xtask::{canisters, demo, mutants, setup, test};
 
 /// The commands of this repository. Start with `cargo xtask setup`; the others run it by themselves.
@@ -35,6 +35,14 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// Figures, a line each: what the main job costs in time, instructions and memory
+    Bench {
+        /// What to measure: main
+        subject: Subject,
+        /// Passed on; `--help` lists what the subject knows
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Break the rules one by one; each break must make its named test fail
     Mutants {
         /// Only those whose name contains this
@@ -45,6 +53,13 @@ enum Command {
     },
     /// Everything that must hold before a change lands: formatting, lints, docs, all tests
     Test(Test),
+}
+
+/// What a benchmark measures.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Subject {
+    /// The main job: latency, throughput, instructions, the model's speed and memory
+    Main,
 }
 
 #[derive(Args)]
@@ -96,6 +111,9 @@ fn run() -> Result<()> {
             let mut arguments = vec![format!("--port={port}"), format!("--seed={seed}")];
             arguments.extend(keep.then(|| "--keep".to_owned()));
             demo::run(&paths, "emc-demo", Build::Dev, &arguments)
+        }
+        Command::Bench { subject: Subject::Main, arguments } => {
+            demo::run(&paths, "emc-bench", Build::Release, &arguments)
         }
         Command::Mutants { filter, list } => {
             mutants::run(&paths, &mutants::Options { filter, list })

@@ -50,8 +50,16 @@ struct Mutant {
 /// If one survives, does not compile, or does not fit the sources.
 pub fn run(paths: &Paths, options: &Options) -> Result<()> {
     let lists = lists(paths.root())?;
-    let chosen = |mutant: &Mutant| options.filter.as_ref().is_none_or(|filter| mutant.name.contains(filter));
-    let count: usize = lists.iter().map(|(_, list)| list.iter().filter(|m| chosen(m)).count()).sum();
+    let chosen = |mutant: &Mutant| {
+        options
+            .filter
+            .as_ref()
+            .is_none_or(|filter| mutant.name.contains(filter))
+    };
+    let count: usize = lists
+        .iter()
+        .map(|(_, list)| list.iter().filter(|m| chosen(m)).count())
+        .sum();
     ensure!(count > 0, "there is no such mutant");
     if options.list {
         for (folder, list) in &lists {
@@ -65,20 +73,30 @@ pub fn run(paths: &Paths, options: &Options) -> Result<()> {
     let mut survivors = vec![];
     let mut number = 0;
     for (folder, list) in &lists {
-        let package = format!("emc-{}", folder.file_name().unwrap_or_default().to_string_lossy());
+        let package = format!(
+            "emc-{}",
+            folder.file_name().unwrap_or_default().to_string_lossy()
+        );
         for mutant in list.iter().filter(|m| chosen(m)) {
             number += 1;
             let begun = Instant::now();
             let killed = try_one(&tree, folder, &package, mutant)?;
             let verdict = if killed { "killed  " } else { "SURVIVED" };
             let seconds = begun.elapsed().as_secs();
-            println!("{number:3}/{count} {verdict} {} ({}, {seconds} s)", mutant.name, mutant.test);
+            println!(
+                "{number:3}/{count} {verdict} {} ({}, {seconds} s)",
+                mutant.name, mutant.test
+            );
             if !killed {
                 survivors.push(mutant.name.clone());
             }
         }
     }
-    ensure!(survivors.is_empty(), "these breaks make no test fail: {}", survivors.join(", "));
+    ensure!(
+        survivors.is_empty(),
+        "these breaks make no test fail: {}",
+        survivors.join(", ")
+    );
     println!("\nAll {count} breaks make their test fail.");
     Ok(())
 }
@@ -90,8 +108,10 @@ fn lists(root: &Path) -> Result<Vec<(PathBuf, Vec<Mutant>)>> {
         let entry = entry?;
         let path = entry.path().join("mutants.toml");
         if path.exists() {
-            let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-            let list: List = toml::from_str(&text).with_context(|| format!("reading {}", path.display()))?;
+            let text =
+                fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+            let list: List =
+                toml::from_str(&text).with_context(|| format!("reading {}", path.display()))?;
             lists.push((Path::new("canisters").join(entry.file_name()), list.mutant));
         }
     }
@@ -104,13 +124,27 @@ fn copy(paths: &Paths) -> Result<PathBuf> {
     let tree = paths.emc().join("mutants/tree");
     let listed = Command::new("git")
         .current_dir(paths.root())
-        .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
+        .args([
+            "ls-files",
+            "-z",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+        ])
         .output()
         .context("running git")?;
-    ensure!(listed.status.success(), "git does not list the files of the working tree");
-    for file in String::from_utf8_lossy(&listed.stdout).split('\0').filter(|file| !file.is_empty()) {
+    ensure!(
+        listed.status.success(),
+        "git does not list the files of the working tree"
+    );
+    for file in String::from_utf8_lossy(&listed.stdout)
+        .split('\0')
+        .filter(|file| !file.is_empty())
+    {
         let (from, to) = (paths.root().join(file), tree.join(file));
-        let Ok(content) = fs::read(&from) else { continue };
+        let Ok(content) = fs::read(&from) else {
+            continue;
+        };
         // Files that are the same keep their time, so that cargo builds only what has changed.
         if fs::read(&to).is_ok_and(|there| there == content) {
             continue;
@@ -124,9 +158,15 @@ fn copy(paths: &Paths) -> Result<PathBuf> {
 /// Applies a mutant, runs its test, takes the mutant back. True if the test failed.
 fn try_one(tree: &Path, folder: &Path, package: &str, mutant: &Mutant) -> Result<bool> {
     let path = tree.join(folder).join(&mutant.file);
-    let original = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    let original =
+        fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
     let found = original.matches(&mutant.find).count();
-    ensure!(found == 1, "{}: its text is in {} {found} times, not once", mutant.name, mutant.file);
+    ensure!(
+        found == 1,
+        "{}: its text is in {} {found} times, not once",
+        mutant.name,
+        mutant.file
+    );
     let test = || {
         Command::new(cargo())
             .current_dir(tree)
@@ -144,8 +184,17 @@ fn try_one(tree: &Path, folder: &Path, package: &str, mutant: &Mutant) -> Result
         return Ok(true);
     }
     if output.status.success() {
-        ensure!(!said.contains(" 0 passed"), "{}: there is no test {}", mutant.name, mutant.test);
+        ensure!(
+            !said.contains(" 0 passed"),
+            "{}: there is no test {}",
+            mutant.name,
+            mutant.test
+        );
         return Ok(false);
     }
-    bail!("{} does not compile:\n{}", mutant.name, String::from_utf8_lossy(&output.stderr))
+    bail!(
+        "{} does not compile:\n{}",
+        mutant.name,
+        String::from_utf8_lossy(&output.stderr)
+    )
 }

@@ -36,8 +36,8 @@ pub enum LedgerArgs {
 /// The settings of a new ledger; what is left out takes its default.
 #[derive(CandidType, Deserialize, Clone, Debug)]
 pub struct InitArgs {
-    /// Transfers from it mint, transfers to it burn; it never holds a balance.
-    pub minting_account: Account,
+    /// Transfers from it mint, transfers to it burn; it never holds a balance. Whoever installs where absent.
+    pub minting_account: Option<Account>,
     /// Minted in this order, one block each.
     pub initial_balances: Vec<(Account, Tokens)>,
     /// The supply that minting can never pass; 1,000,000,000 EMC by default.
@@ -165,8 +165,9 @@ pub enum ConfigError {
 
 impl Config {
     /// The settings of a new ledger, checked.
-    pub fn new(args: &InitArgs) -> Result<Self, ConfigError> {
-        let default = Self::with_defaults(args.minting_account);
+    pub fn new(args: &InitArgs, installer: Principal) -> Result<Self, ConfigError> {
+        let minting_account = args.minting_account.unwrap_or(installer.into());
+        let default = Self::with_defaults(minting_account);
         let max_supply = args.max_supply.unwrap_or(default.max_supply);
         // Everything but the cap, which an upgrade can only lower, is set as an upgrade would set it.
         Self {

@@ -102,6 +102,7 @@ fn init(args: LedgerArgs) {
     start(lifecycle::install(
         DefaultMemoryImpl::default(),
         args,
+        msg_caller(),
         time(),
     ));
 }

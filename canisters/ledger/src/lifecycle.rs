@@ -12,6 +12,7 @@ use crate::{
     tokens::Tokens,
     transaction::{Operation, Transaction},
 };
+use candid::Principal;
 use ic_stable_structures::DefaultMemoryImpl;
 
 /// Makes a new ledger in empty memory, as `init` is told to.
@@ -21,10 +22,11 @@ use ic_stable_structures::DefaultMemoryImpl;
 pub fn install(
     memory: DefaultMemoryImpl,
     args: LedgerArgs,
+    installer: Principal,
     now: u64,
 ) -> Result<Ledger, ConfigError> {
     let mut ledger = match args {
-        LedgerArgs::Init(args) => create(memory, *args, now)?,
+        LedgerArgs::Init(args) => create(memory, *args, installer, now)?,
         LedgerArgs::Upgrade(_) => return Err(ConfigError::InitExpected),
     };
     ledger.events().note(now, "installed");
@@ -60,10 +62,16 @@ pub fn upgrade(
 ///
 /// # Errors
 /// Where a setting is out of its bounds, or the initial balances pass the cap or name the minting account.
-pub fn create(memory: DefaultMemoryImpl, args: InitArgs, now: u64) -> Result<Ledger, ConfigError> {
-    let mut ledger = Ledger::create(memory, Config::new(&args)?);
+pub fn create(
+    memory: DefaultMemoryImpl,
+    args: InitArgs,
+    installer: Principal,
+    now: u64,
+) -> Result<Ledger, ConfigError> {
+    let mut ledger = Ledger::create(memory, Config::new(&args, installer)?);
+    let minting_account = ledger.config().minting_account;
     for (to, amount) in args.initial_balances {
-        if to == args.minting_account {
+        if to == minting_account {
             return Err(ConfigError::InitialBalanceOfMinter);
         }
         supply::check_cap(&ledger, amount)

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Builds the package's program of the same name in the development profile; its path.
+/// Builds the package's program of the same name, optimised if this program is; its path.
 ///
 /// # Errors
 /// If the build fails.
@@ -20,6 +20,7 @@ pub fn binary(package: &str) -> Result<PathBuf> {
         .current_dir(root)
         .args(["build", "--quiet", "--package", package, "--bin", package])
         .args(["--message-format", "json-render-diagnostics"])
+        .args((!cfg!(debug_assertions)).then_some("--release"))
         .stderr(std::process::Stdio::inherit())
         .output()
         .context("running cargo")?;

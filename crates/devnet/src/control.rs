@@ -39,7 +39,14 @@ pub struct Fault {
 impl Fault {
     /// A fault for the next call of `method` from `caller`.
     pub fn next(kind: FaultKind, caller: Principal, method: &str) -> Self {
-        Self { kind, caller: Some(caller), callee: None, method: Some(method.to_owned()), skip: 0, count: 1 }
+        Self {
+            kind,
+            caller: Some(caller),
+            callee: None,
+            method: Some(method.to_owned()),
+            skip: 0,
+            count: 1,
+        }
     }
 }
 
@@ -84,7 +91,11 @@ impl Control {
             default_effective_canister_id: Principal,
         }
         let url = url.trim_end_matches('/').to_owned();
-        let mut control = Self { url, http: reqwest::Client::new(), effective: None };
+        let mut control = Self {
+            url,
+            http: reqwest::Client::new(),
+            effective: None,
+        };
         let status: Status = control.get("status").await.ok()?;
         control.effective = Some(status.default_effective_canister_id);
         (status.implementation == "emc-localnet").then_some(control)
@@ -97,13 +108,24 @@ impl Control {
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         let url = format!("{}/_/{path}", self.url);
-        let answer = self.http.get(&url).send().await.with_context(|| format!("GET {url}"))?;
+        let answer = self
+            .http
+            .get(&url)
+            .send()
+            .await
+            .with_context(|| format!("GET {url}"))?;
         read(&url, answer).await
     }
 
     async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
         let url = format!("{}/_/{path}", self.url);
-        let answer = self.http.post(&url).json(body).send().await.with_context(|| format!("POST {url}"))?;
+        let answer = self
+            .http
+            .post(&url)
+            .json(body)
+            .send()
+            .await
+            .with_context(|| format!("POST {url}"))?;
         read(&url, answer).await
     }
 
@@ -112,7 +134,12 @@ impl Control {
     /// # Errors
     /// If the network does not answer.
     pub async fn advance(&self, by: Duration) -> Result<()> {
-        let _: serde_json::Value = self.post("time", &serde_json::json!({ "advance_s": by.as_secs_f64() })).await?;
+        let _: serde_json::Value = self
+            .post(
+                "time",
+                &serde_json::json!({ "advance_s": by.as_secs_f64() }),
+            )
+            .await?;
         self.tick().await
     }
 
@@ -144,7 +171,10 @@ impl Control {
     /// If the network does not know it.
     pub async fn fired(&self, id: u64) -> Result<u64> {
         let faults: Vec<FiredFault> = self.get("faults").await?;
-        let fault = faults.iter().find(|fault| fault.id == id).with_context(|| format!("there is no fault {id}"))?;
+        let fault = faults
+            .iter()
+            .find(|fault| fault.id == id)
+            .with_context(|| format!("there is no fault {id}"))?;
         Ok(fault.fired)
     }
 
@@ -154,8 +184,17 @@ impl Control {
     /// If the network does not answer.
     pub async fn clear_faults(&self) -> Result<()> {
         let url = format!("{}/_/faults", self.url);
-        let answer = self.http.delete(&url).send().await.with_context(|| format!("DELETE {url}"))?;
-        ensure!(answer.status().is_success(), "DELETE {url}: {}", answer.status());
+        let answer = self
+            .http
+            .delete(&url)
+            .send()
+            .await
+            .with_context(|| format!("DELETE {url}"))?;
+        ensure!(
+            answer.status().is_success(),
+            "DELETE {url}: {}",
+            answer.status()
+        );
         Ok(())
     }
 
@@ -170,7 +209,10 @@ impl Control {
 
 async fn read<T: DeserializeOwned>(url: &str, answer: reqwest::Response) -> Result<T> {
     let status = answer.status();
-    let body = answer.text().await.with_context(|| format!("{url}: the answer broke off"))?;
+    let body = answer
+        .text()
+        .await
+        .with_context(|| format!("{url}: the answer broke off"))?;
     ensure!(status.is_success(), "{url}: {status}: {body}");
     serde_json::from_str(&body).with_context(|| format!("{url}: unexpected answer {body}"))
 }

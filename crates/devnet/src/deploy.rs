@@ -5,7 +5,9 @@ use candid::Principal;
 use emc_client::CanisterIds;
 use ic_agent::Agent;
 use ic_utils::interfaces::ManagementCanister;
-use ic_utils::interfaces::management_canister::builders::{CanisterInstallMode, CanisterUpgradeOptions};
+use ic_utils::interfaces::management_canister::builders::{
+    CanisterInstallMode, CanisterUpgradeOptions,
+};
 use std::path::Path;
 
 /// Cycles that a new canister gets.
@@ -21,8 +23,12 @@ impl<'a> Deployer<'a> {
     /// A deployer for a network that grants cycles for nothing, as local ones do.
     pub fn new(agent: &'a Agent) -> Self {
         // Local networks place the canister by this id; it names the first canister range of all of them.
-        let effective = Principal::from_slice(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xe0, 0x00, 0x00, 0x01, 0x01]);
-        Self { management: ManagementCanister::create(agent), effective }
+        let effective =
+            Principal::from_slice(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xe0, 0x00, 0x00, 0x01, 0x01]);
+        Self {
+            management: ManagementCanister::create(agent),
+            effective,
+        }
     }
 
     /// The same, on a network that names the id by which new canisters are placed.
@@ -53,7 +59,8 @@ impl<'a> Deployer<'a> {
     /// # Errors
     /// If the file cannot be read or the network refuses the code.
     pub async fn install(&self, id: Principal, wasm: &Path, argument: Vec<u8>) -> Result<()> {
-        self.put(id, wasm, argument, CanisterInstallMode::Install).await
+        self.put(id, wasm, argument, CanisterInstallMode::Install)
+            .await
     }
 
     /// Replaces code, keeping the state: stop, upgrade, start.
@@ -62,8 +69,18 @@ impl<'a> Deployer<'a> {
     /// If the file cannot be read or the network refuses the code; the canister is started again either way.
     pub async fn upgrade(&self, id: Principal, wasm: &Path, argument: Vec<u8>) -> Result<()> {
         self.stop(id).await?;
-        let options = CanisterUpgradeOptions { skip_pre_upgrade: None, wasm_memory_persistence: None };
-        let upgraded = self.put(id, wasm, argument, CanisterInstallMode::Upgrade(Some(options))).await;
+        let options = CanisterUpgradeOptions {
+            skip_pre_upgrade: None,
+            wasm_memory_persistence: None,
+        };
+        let upgraded = self
+            .put(
+                id,
+                wasm,
+                argument,
+                CanisterInstallMode::Upgrade(Some(options)),
+            )
+            .await;
         self.start(id).await?;
         upgraded
     }
@@ -73,7 +90,10 @@ impl<'a> Deployer<'a> {
     /// # Errors
     /// If the network refuses.
     pub async fn stop(&self, id: Principal) -> Result<()> {
-        self.management.stop_canister(&id).await.with_context(|| format!("{id} does not stop"))
+        self.management
+            .stop_canister(&id)
+            .await
+            .with_context(|| format!("{id} does not stop"))
     }
 
     /// Starts a canister.
@@ -81,12 +101,22 @@ impl<'a> Deployer<'a> {
     /// # Errors
     /// If the network refuses.
     pub async fn start(&self, id: Principal) -> Result<()> {
-        self.management.start_canister(&id).await.with_context(|| format!("{id} does not start"))
+        self.management
+            .start_canister(&id)
+            .await
+            .with_context(|| format!("{id} does not start"))
     }
 
-    async fn put(&self, id: Principal, wasm: &Path, argument: Vec<u8>, mode: CanisterInstallMode) -> Result<()> {
-        let code = std::fs::read(wasm)
-            .with_context(|| format!("{} cannot be read; run `cargo xtask build`", wasm.display()))?;
+    async fn put(
+        &self,
+        id: Principal,
+        wasm: &Path,
+        argument: Vec<u8>,
+        mode: CanisterInstallMode,
+    ) -> Result<()> {
+        let code = std::fs::read(wasm).with_context(|| {
+            format!("{} cannot be read; run `cargo xtask build`", wasm.display())
+        })?;
         self.management
             .install(&id, &code)
             .with_mode(mode)

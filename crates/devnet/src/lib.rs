@@ -7,6 +7,7 @@
 pub mod build;
 pub mod control;
 pub mod deploy;
+pub mod figures;
 pub mod market;
 pub mod narrate;
 pub mod network;

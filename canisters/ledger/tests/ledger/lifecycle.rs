@@ -14,9 +14,14 @@ use ic_stable_structures::{DefaultMemoryImpl, Memory};
 use icrc_ledger_types::icrc1::transfer::TransferArg;
 
 fn refused(args: InitArgs) -> ConfigError {
-    lifecycle::create(DefaultMemoryImpl::default(), args, START)
-        .err()
-        .expect("these settings are bad")
+    lifecycle::create(
+        DefaultMemoryImpl::default(),
+        args,
+        MINTER.principal(),
+        START,
+    )
+    .err()
+    .expect("these settings are bad")
 }
 
 #[test]
@@ -203,7 +208,13 @@ fn an_upgrade_that_contradicts_the_ledger_changes_nothing() {
 #[test]
 fn the_wrong_arguments_are_refused_with_a_message() {
     let upgrade = || LedgerArgs::Upgrade(None);
-    let error = lifecycle::install(DefaultMemoryImpl::default(), upgrade(), START).err();
+    let error = lifecycle::install(
+        DefaultMemoryImpl::default(),
+        upgrade(),
+        MINTER.principal(),
+        START,
+    )
+    .err();
     let message = error.expect("a new ledger needs settings").to_string();
     assert!(
         message.contains("variant { Init = record { ... } }"),

@@ -66,7 +66,7 @@ pub struct World {
 /// The settings of a ledger with a fee of 10, without a limit per caller.
 pub fn settings() -> InitArgs {
     InitArgs {
-        minting_account: MINTER.account(),
+        minting_account: None,
         initial_balances: vec![],
         max_supply: None,
         transfer_fee: Some(Tokens(10)),
@@ -96,7 +96,8 @@ impl World {
 
     pub fn with(args: InitArgs) -> Self {
         let memory = DefaultMemoryImpl::default();
-        let ledger = lifecycle::create(memory.clone(), args, START).expect("the settings are good");
+        let ledger = lifecycle::create(memory.clone(), args, MINTER.principal(), START)
+            .expect("the settings are good");
         Self {
             memory,
             ledger,

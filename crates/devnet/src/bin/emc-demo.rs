@@ -41,27 +41,47 @@ const QUESTIONS: [&str; 3] = [
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
     tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into()))
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into()),
+        )
         .with_writer(std::io::stderr)
         .init();
     let started = Instant::now();
     let folder = emc_devnet::worker::demo_folder()?;
 
     narrate::step("An Internet Computer network");
-    let network = DevNetwork::embedded(arguments.seed, &format!("127.0.0.1:{}", arguments.port)).await?;
+    let network =
+        DevNetwork::embedded(arguments.seed, &format!("127.0.0.1:{}", arguments.port)).await?;
     println!("  {}", network.url());
 
     narrate::step("Three canisters");
-    let market = Market::on(network, arguments.seed, emc_protocol::escrow::Settings::default()).await?;
+    let market = Market::on(
+        network,
+        arguments.seed,
+        emc_protocol::escrow::Settings::default(),
+    )
+    .await?;
     let ids = market.ids;
-    println!("  ledger    {}\n  registry  {}\n  escrow    {}", ids.ledger, ids.registry, ids.escrow);
+    println!(
+        "  ledger    {}\n  registry  {}\n  escrow    {}",
+        ids.ledger, ids.registry, ids.escrow
+    );
     emc_devnet::worker::write_network_file(&market)?;
 
     narrate::step("A model in the catalogue");
     let source = ModelSource::smollm2()?;
     let entry = market.publish(source.publication()).await?;
-    let model = ModelRef { id: entry.id.clone(), version: Some(entry.version) };
-    println!("  {} version {}, {}, root {}", entry.id, entry.version, entry.licence, hex::encode(&entry.root));
+    let model = ModelRef {
+        id: entry.id.clone(),
+        version: Some(entry.version),
+    };
+    println!(
+        "  {} version {}, {}, root {}",
+        entry.id,
+        entry.version,
+        entry.licence,
+        hex::encode(&entry.root)
+    );
 
     narrate::step("People");
     let alice = market.requester("alice", Tokens::emc(5)).await?;
@@ -75,10 +95,14 @@ async fn main() -> Result<()> {
     market.stake(&gabriel, worker.node(), MINIMUM_STAKE).await?;
     market.feed_arrived().await?;
     println!("  node {} with {MINIMUM_STAKE} EMC of stake", worker.node());
-    until(Duration::from_secs(120), "the worker to be ready", async || {
-        worker.check_alive()?;
-        Ok(worker.is_ready().await.then_some(()))
-    })
+    until(
+        Duration::from_secs(120),
+        "the worker to be ready",
+        async || {
+            worker.check_alive()?;
+            Ok(worker.is_ready().await.then_some(()))
+        },
+    )
     .await?;
 
     let people = [&alice, &gabriel];
@@ -93,8 +117,15 @@ async fn main() -> Result<()> {
         if sampled {
             history.clear();
         }
-        history.push(ChatMessage { role: ChatRole::User, content: (*question).to_owned() });
-        let title = ["A question", "A follow-up, with the history", "A sampled answer (temperature 0.8, seed 42)"][index];
+        history.push(ChatMessage {
+            role: ChatRole::User,
+            content: (*question).to_owned(),
+        });
+        let title = [
+            "A question",
+            "A follow-up, with the history",
+            "A sampled answer (temperature 0.8, seed 42)",
+        ][index];
         narrate::step(title);
         let parameters = Parameters {
             temperature_milli: if sampled { 800 } else { 0 },
@@ -102,7 +133,9 @@ async fn main() -> Result<()> {
         };
         let job = SubmitJob {
             model: model.clone(),
-            input: JobInput::Chat { messages: history.clone() },
+            input: JobInput::Chat {
+                messages: history.clone(),
+            },
             parameters,
             max_price: Tokens::e8s(100_000),
             deadline: None,
@@ -113,9 +146,21 @@ async fn main() -> Result<()> {
             visibility: None,
         };
         let result = ask(&market, &alice, job.clone()).await?;
-        let answer = result.output.as_ref().context("a settled job has its output")?.text.clone();
-        history.push(ChatMessage { role: ChatRole::Assistant, content: answer });
-        spent.0 += result.job.charged.context("a settled job has its charge")?.0;
+        let answer = result
+            .output
+            .as_ref()
+            .context("a settled job has its output")?
+            .text
+            .clone();
+        history.push(ChatMessage {
+            role: ChatRole::Assistant,
+            content: answer,
+        });
+        spent.0 += result
+            .job
+            .charged
+            .context("a settled job has its charge")?
+            .0;
         check_receipt(&folder, &result, &job)?;
         market.check_conservation().await?;
     }
@@ -123,18 +168,40 @@ async fn main() -> Result<()> {
     narrate::step("Balances");
     let after = balances(&market, &people).await?;
     for (before, after) in before.iter().zip(&after) {
-        println!("  {:<28} {:>16} -> {:>16} EMC", before.0, before.1.to_string(), after.1.to_string());
+        println!(
+            "  {:<28} {:>16} -> {:>16} EMC",
+            before.0,
+            before.1.to_string(),
+            after.1.to_string()
+        );
     }
-    let of = |list: &[(String, Tokens)], name: &str| list.iter().find(|(n, _)| n == name).map_or(0, |(_, t)| t.0);
+    let of = |list: &[(String, Tokens)], name: &str| {
+        list.iter().find(|(n, _)| n == name).map_or(0, |(_, t)| t.0)
+    };
     let gain = |name: &str| of(&after, name) as i128 - of(&before, name) as i128;
     let paid = -gain("alice in the escrow");
     let earned = gain("gabriel in the escrow");
     let share = gain("the treasury");
-    ensure!(paid == spent.0 as i128, "alice paid {paid} e8s, her jobs were charged {}", spent.0);
-    ensure!(paid == earned + share && earned > 0, "{paid} e8s paid, {earned} earned, {share} to the treasury");
-    println!("  alice paid {} EMC: {} to gabriel, {} to the treasury", emc(paid), emc(earned), emc(share));
+    ensure!(
+        paid == spent.0 as i128,
+        "alice paid {paid} e8s, her jobs were charged {}",
+        spent.0
+    );
+    ensure!(
+        paid == earned + share && earned > 0,
+        "{paid} e8s paid, {earned} earned, {share} to the treasury"
+    );
+    println!(
+        "  alice paid {} EMC: {} to gabriel, {} to the treasury",
+        emc(paid),
+        emc(earned),
+        emc(share)
+    );
 
-    println!("\nEverything settled and verified in {:.0} s.", started.elapsed().as_secs_f64());
+    println!(
+        "\nEverything settled and verified in {:.0} s.",
+        started.elapsed().as_secs_f64()
+    );
     if arguments.keep {
         keep(&market, &alice, worker).await
     } else {
@@ -150,7 +217,11 @@ fn emc(e8s: i128) -> Tokens {
 async fn ask(market: &Market, alice: &Person, job: SubmitJob) -> Result<JobResult> {
     if let JobInput::Chat { messages } = &job.input {
         for message in messages {
-            println!("  {:>9}: {}", format!("{:?}", message.role).to_lowercase(), message.content);
+            println!(
+                "  {:>9}: {}",
+                format!("{:?}", message.role).to_lowercase(),
+                message.content
+            );
         }
     }
     let started = Instant::now();
@@ -159,7 +230,9 @@ async fn ask(market: &Market, alice: &Person, job: SubmitJob) -> Result<JobResul
     let escrow = market.client(alice).escrow(market.ids.escrow);
     let result = escrow
         .run(job, |event| match event {
-            JobEvent::Submitted(reply) => answer.note(&format!("job {}, {locked} EMC locked", reply.job_id)),
+            JobEvent::Submitted(reply) => {
+                answer.note(&format!("job {}, {locked} EMC locked", reply.job_id))
+            }
             JobEvent::Preview(preview) => answer.show(&preview.text),
             _ => {}
         })
@@ -191,11 +264,16 @@ async fn ask(market: &Market, alice: &Person, job: SubmitJob) -> Result<JobResul
 /// Writes the receipt to a file and checks it offline, against input and output.
 fn check_receipt(folder: &std::path::Path, result: &JobResult, job: &SubmitJob) -> Result<()> {
     let path = folder.join(format!("receipt-{}.json", result.job.id));
-    let file = ReceiptFile::of_result(result, Some(&job.input)).context("a settled job has a receipt")?;
+    let file =
+        ReceiptFile::of_result(result, Some(&job.input)).context("a settled job has a receipt")?;
     std::fs::write(&path, file.to_json()).with_context(|| format!("writing {}", path.display()))?;
     let report = verify::check(&file);
     ensure!(report.holds(), "the receipt does not hold:\n{report}");
-    println!("  receipt verified: {} checks hold ({})", report.checks.len(), path.display());
+    println!(
+        "  receipt verified: {} checks hold ({})",
+        report.checks.len(),
+        path.display()
+    );
     Ok(())
 }
 
@@ -204,12 +282,22 @@ async fn balances(market: &Market, people: &[&Person]) -> Result<Vec<(String, To
     let mut list = vec![];
     for person in people {
         let client = market.client(person);
-        let held = client.ledger(market.ids.ledger).balance(person.principal()).await?;
-        let account = client.escrow(market.ids.escrow).account(person.principal()).await?;
+        let held = client
+            .ledger(market.ids.ledger)
+            .balance(person.principal())
+            .await?;
+        let account = client
+            .escrow(market.ids.escrow)
+            .account(person.principal())
+            .await?;
         list.push((format!("{} in the ledger", person.name), held));
         list.push((format!("{} in the escrow", person.name), account.available));
     }
-    let totals = market.anonymous().escrow(market.ids.escrow).totals().await?;
+    let totals = market
+        .anonymous()
+        .escrow(market.ids.escrow)
+        .totals()
+        .await?;
     list.push(("the treasury".to_owned(), totals.treasury));
     Ok(list)
 }
@@ -218,10 +306,17 @@ async fn balances(market: &Market, people: &[&Person]) -> Result<Vec<(String, To
 async fn keep(market: &Market, alice: &Person, worker: Worker) -> Result<()> {
     let pem = PathBuf::from(".emc/demo/alice.pem");
     emc_devnet::worker::write_key(&pem, alice)?;
-    println!("\nThe network and the worker keep running; Ctrl-C stops them. In another terminal:\n");
+    println!(
+        "\nThe network and the worker keep running; Ctrl-C stops them. In another terminal:\n"
+    );
     println!("  export EMC_NETWORK_URL={}", market.network.url());
-    println!("  cargo run -q -p emc -- identity import alice {}", pem.display());
+    println!(
+        "  cargo run -q -p emc -- identity import alice {}",
+        pem.display()
+    );
     println!("  cargo run -q -p emc -- chat \"What is the capital of Italy?\"");
-    tokio::signal::ctrl_c().await.context("waiting for Ctrl-C")?;
+    tokio::signal::ctrl_c()
+        .await
+        .context("waiting for Ctrl-C")?;
     worker.stop().await
 }
