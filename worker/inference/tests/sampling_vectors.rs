@@ -11,6 +11,9 @@ use emc_inference::philox::{Domain, philox4x32, word};
 use emc_inference::sampler::Choice;
 use serde_json::{Value, json};
 
+/// Computes an entry's output from its inputs.
+type Output = fn(&Value) -> Value;
+
 fn path() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/spec/sampling-vectors.json")
 }
@@ -120,7 +123,7 @@ fn every_vector_of_the_specification_is_reproduced() {
     let path = path();
     let mut file: Value =
         serde_json::from_slice(&std::fs::read(&path).expect("vectors")).expect("vectors");
-    let sections: [(&str, fn(&Value) -> Value); 5] = [
+    let sections: [(&str, Output); 5] = [
         ("philox4x32_10", philox_output),
         ("words", word_output),
         ("reals", real_output),
