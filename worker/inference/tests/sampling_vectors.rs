@@ -44,8 +44,9 @@ fn domain(entry: &Value) -> Domain {
     }
 }
 
+/// The exact bits, and the number as text for human readers.
 fn double(value: f64) -> Value {
-    json!({ "bits": format!("{:016x}", value.to_bits()), "about": value })
+    json!({ "bits": format!("{:016x}", value.to_bits()), "about": value.to_string() })
 }
 
 fn philox_output(entry: &Value) -> Value {
@@ -80,7 +81,7 @@ fn normal_output(entry: &Value) -> Value {
     let values = normals(number(entry, "seed"), domain(entry), position, count);
     values
         .iter()
-        .map(|value| json!({ "bits": format!("{:08x}", value.to_bits()), "about": value }))
+        .map(|value| json!({ "bits": format!("{:08x}", value.to_bits()), "about": value.to_string() }))
         .collect()
 }
 
