@@ -13,6 +13,8 @@ pub struct Speed {
     pub prefill: f64,
     /// Computing an answer, token by token: the median token.
     pub decode: f64,
+    /// The same, of the fastest token: what an idle machine would do, on one that is not.
+    pub decode_best: f64,
 }
 
 /// Measures with a prompt of `prompt` tokens and an answer of `answer` tokens; the best of `repeats` runs, since
@@ -31,6 +33,7 @@ pub fn measure(model: &Model, prompt: usize, answer: usize, repeats: usize) -> R
     let mut best = Speed {
         prefill: 0.0,
         decode: 0.0,
+        decode_best: 0.0,
     };
     for _ in 0..repeats.max(1) {
         let mut cache = model.llama.cache(prompt + answer)?;
@@ -48,6 +51,7 @@ pub fn measure(model: &Model, prompt: usize, answer: usize, repeats: usize) -> R
         }
         times.sort_by(f64::total_cmp);
         best.decode = best.decode.max(1.0 / times[answer / 2]);
+        best.decode_best = best.decode_best.max(1.0 / times[0]);
     }
     Ok(best)
 }

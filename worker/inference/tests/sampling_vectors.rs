@@ -11,6 +11,9 @@ use emc_inference::philox::{Domain, philox4x32, word};
 use emc_inference::sampler::Choice;
 use serde_json::{Value, json};
 
+/// Computes an entry's output from its inputs.
+type Output = fn(&Value) -> Value;
+
 fn path() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/spec/sampling-vectors.json")
 }
@@ -41,8 +44,9 @@ fn domain(entry: &Value) -> Domain {
     }
 }
 
+/// The exact bits, and the number as text for human readers.
 fn double(value: f64) -> Value {
-    json!({ "bits": format!("{:016x}", value.to_bits()), "about": value })
+    json!({ "bits": format!("{:016x}", value.to_bits()), "about": value.to_string() })
 }
 
 fn philox_output(entry: &Value) -> Value {
@@ -77,7 +81,7 @@ fn normal_output(entry: &Value) -> Value {
     let values = normals(number(entry, "seed"), domain(entry), position, count);
     values
         .iter()
-        .map(|value| json!({ "bits": format!("{:08x}", value.to_bits()), "about": value }))
+        .map(|value| json!({ "bits": format!("{:08x}", value.to_bits()), "about": value.to_string() }))
         .collect()
 }
 
@@ -120,7 +124,7 @@ fn every_vector_of_the_specification_is_reproduced() {
     let path = path();
     let mut file: Value =
         serde_json::from_slice(&std::fs::read(&path).expect("vectors")).expect("vectors");
-    let sections: [(&str, fn(&Value) -> Value); 5] = [
+    let sections: [(&str, Output); 5] = [
         ("philox4x32_10", philox_output),
         ("words", word_output),
         ("reals", real_output),
