@@ -13,8 +13,14 @@ const MAX_DELEGATIONS: usize = 20;
 pub fn check(envelope: &Envelope<'_>, now: u64) -> Result<(), String> {
     let content = &*envelope.content;
     check_expiry(content.ingress_expiry(), now)?;
-    if let EnvelopeContent::Call { sender_info: Some(_), .. } | EnvelopeContent::Query { sender_info: Some(_), .. } =
-        content
+    if let EnvelopeContent::Call {
+        sender_info: Some(_),
+        ..
+    }
+    | EnvelopeContent::Query {
+        sender_info: Some(_),
+        ..
+    } = content
     {
         return Err("emc-localnet does not support sender_info".into());
     }
@@ -29,11 +35,15 @@ pub fn check(envelope: &Envelope<'_>, now: u64) -> Result<(), String> {
         return Err(format!("Missing signature from user: {sender}"));
     };
     if Principal::self_authenticating(key) != sender {
-        return Err(format!("The user id {sender} does not match the public key {}", hex::encode(key)));
+        return Err(format!(
+            "The user id {sender} does not match the public key {}",
+            hex::encode(key)
+        ));
     }
     let delegations = envelope.sender_delegation.as_deref().unwrap_or_default();
     let key = follow(key, delegations, content, now)?;
-    verify(&key, &content.to_request_id().signable(), signature).map_err(|e| format!("Invalid signature: {e}"))
+    verify(&key, &content.to_request_id().signable(), signature)
+        .map_err(|e| format!("Invalid signature: {e}"))
 }
 
 fn check_expiry(expiry: u64, now: u64) -> Result<(), String> {
@@ -61,7 +71,9 @@ fn follow(
         ));
     }
     let target = match content {
-        EnvelopeContent::Call { canister_id, .. } | EnvelopeContent::Query { canister_id, .. } => Some(*canister_id),
+        EnvelopeContent::Call { canister_id, .. } | EnvelopeContent::Query { canister_id, .. } => {
+            Some(*canister_id)
+        }
         EnvelopeContent::ReadState { .. } => None,
     };
     let mut key = key.to_vec();
@@ -79,7 +91,9 @@ fn follow(
         if let (Some(targets), Some(canister)) = (&delegation.targets, target)
             && !targets.contains(&canister)
         {
-            return Err(format!("Canister {canister} is not one of the delegation targets"));
+            return Err(format!(
+                "Canister {canister} is not one of the delegation targets"
+            ));
         }
         if delegation.permissions == Some(DelegationPermissions::Queries)
             && matches!(content, EnvelopeContent::Call { .. })
@@ -95,7 +109,9 @@ fn verify(der: &[u8], message: &[u8], signature: &[u8]) -> Result<(), String> {
     let text = |e: &dyn std::fmt::Display| e.to_string();
     if let Ok(key) = ed25519_dalek::VerifyingKey::from_public_key_der(der) {
         let signature = ed25519_dalek::Signature::from_slice(signature).map_err(|e| text(&e))?;
-        return key.verify(message, &signature).map_err(|e| format!("Ed25519 signature could not be verified: {e}"));
+        return key
+            .verify(message, &signature)
+            .map_err(|e| format!("Ed25519 signature could not be verified: {e}"));
     }
     if let Ok(key) = k256::ecdsa::VerifyingKey::from_public_key_der(der) {
         let signature = k256::ecdsa::Signature::from_slice(signature).map_err(|e| text(&e))?;
@@ -106,7 +122,9 @@ fn verify(der: &[u8], message: &[u8], signature: &[u8]) -> Result<(), String> {
     }
     if let Ok(key) = p256::ecdsa::VerifyingKey::from_public_key_der(der) {
         let signature = p256::ecdsa::Signature::from_slice(signature).map_err(|e| text(&e))?;
-        return key.verify(message, &signature).map_err(|e| format!("ECDSA P-256 signature could not be verified: {e}"));
+        return key
+            .verify(message, &signature)
+            .map_err(|e| format!("ECDSA P-256 signature could not be verified: {e}"));
     }
     Err("the public key is none of Ed25519, ECDSA P-256 and ECDSA secp256k1 (emc-localnet does not support canister \
          signatures and WebAuthn)"
@@ -124,7 +142,11 @@ mod tests {
     const NOW: u64 = 1_700_000_000_000_000_000;
 
     fn der(key: &SigningKey) -> Vec<u8> {
-        key.verifying_key().to_public_key_der().expect("encodes").as_bytes().to_vec()
+        key.verifying_key()
+            .to_public_key_der()
+            .expect("encodes")
+            .as_bytes()
+            .to_vec()
     }
 
     fn call(key: &SigningKey, expiry: u64) -> EnvelopeContent {
@@ -139,8 +161,15 @@ mod tests {
         }
     }
 
-    fn envelope(content: EnvelopeContent, owner: &SigningKey, signer: &SigningKey) -> Envelope<'static> {
-        let signature = signer.sign(&content.to_request_id().signable()).to_bytes().to_vec();
+    fn envelope(
+        content: EnvelopeContent,
+        owner: &SigningKey,
+        signer: &SigningKey,
+    ) -> Envelope<'static> {
+        let signature = signer
+            .sign(&content.to_request_id().signable())
+            .to_bytes()
+            .to_vec();
         Envelope {
             content: Cow::Owned(content),
             sender_pubkey: Some(der(owner)),
@@ -161,7 +190,11 @@ mod tests {
         if let EnvelopeContent::Call { arg, .. } = e.content.to_mut() {
             arg[0] ^= 1;
         }
-        assert!(check(&e, NOW).unwrap_err().starts_with("Invalid signature:"));
+        assert!(
+            check(&e, NOW)
+                .unwrap_err()
+                .starts_with("Invalid signature:")
+        );
     }
 
     #[test]
@@ -177,7 +210,11 @@ mod tests {
     fn another_users_key_or_no_signature_is_refused() {
         let (k, other) = (key(1), key(2));
         let mut e = envelope(call(&k, NOW + 1), &other, &other);
-        assert!(check(&e, NOW).unwrap_err().contains("does not match the public key"));
+        assert!(
+            check(&e, NOW)
+                .unwrap_err()
+                .contains("does not match the public key")
+        );
         e.sender_sig = None;
         assert!(check(&e, NOW).unwrap_err().starts_with("Missing signature"));
     }
@@ -186,15 +223,30 @@ mod tests {
     fn a_delegation_counts_within_its_time_and_targets_only() {
         let (owner, session) = (key(1), key(2));
         let with = |expiration, targets| {
-            let delegation = Delegation { pubkey: der(&session), expiration, targets, permissions: None };
+            let delegation = Delegation {
+                pubkey: der(&session),
+                expiration,
+                targets,
+                permissions: None,
+            };
             let signature = owner.sign(&delegation.signable()).to_bytes().to_vec();
             let mut e = envelope(call(&owner, NOW + 1), &owner, &session);
-            e.sender_delegation = Some(vec![SignedDelegation { delegation, signature }]);
+            e.sender_delegation = Some(vec![SignedDelegation {
+                delegation,
+                signature,
+            }]);
             check(&e, NOW)
         };
         assert_eq!(with(NOW + 5, None), Ok(()));
-        assert_eq!(with(NOW + 5, Some(vec![Principal::from_slice(&[1])])), Ok(()));
+        assert_eq!(
+            with(NOW + 5, Some(vec![Principal::from_slice(&[1])])),
+            Ok(())
+        );
         assert!(with(NOW - 5, None).unwrap_err().contains("has expired"));
-        assert!(with(NOW + 5, Some(vec![Principal::from_slice(&[9])])).unwrap_err().contains("delegation targets"));
+        assert!(
+            with(NOW + 5, Some(vec![Principal::from_slice(&[9])]))
+                .unwrap_err()
+                .contains("delegation targets")
+        );
     }
 }

@@ -19,7 +19,10 @@ use wasmtime::Val;
 /// What controllers can set. Allocations, limits and thresholds are kept and reported back; only `wasm_memory_limit`,
 /// the visibilities and the environment variables have an effect.
 #[derive(Clone, Debug)]
-#[allow(missing_docs, reason = "the names and meanings are the interface specification's")]
+#[allow(
+    missing_docs,
+    reason = "the names and meanings are the interface specification's"
+)]
 pub struct Settings {
     pub controllers: Vec<Principal>,
     pub compute_allocation: u128,
@@ -72,9 +75,15 @@ pub struct Code {
 impl Code {
     /// A module with a fresh heap, before its start function.
     pub fn new(module: Arc<CanisterModule>, tracking: DirtyTracking) -> Result<Self, Trap> {
-        let heap = Heap::new(tracking).map_err(|e| Trap::Wasm(format!("no memory for the heap: {e}")))?;
+        let heap =
+            Heap::new(tracking).map_err(|e| Trap::Wasm(format!("no memory for the heap: {e}")))?;
         let instance = Instance::new(&module, &heap, &[])?;
-        Ok(Self { module, heap, globals: Vec::new(), instance: Some(instance) })
+        Ok(Self {
+            module,
+            heap,
+            globals: Vec::new(),
+            instance: Some(instance),
+        })
     }
 }
 
@@ -170,7 +179,9 @@ impl Canister {
 
     /// Whether the code exports a function.
     pub fn exports(&self, name: &str) -> bool {
-        self.code.as_ref().is_some_and(|c| c.module.exports.contains(name))
+        self.code
+            .as_ref()
+            .is_some_and(|c| c.module.exports.contains(name))
     }
 
     /// Whether somebody controls it.
@@ -197,10 +208,16 @@ impl Canister {
         for mut content in lines {
             content.truncate(MAX_LOG_BYTES);
             self.log_bytes += content.len();
-            self.logs.push_back(LogLine { index: self.log_index, time, content });
+            self.logs.push_back(LogLine {
+                index: self.log_index,
+                time,
+                content,
+            });
             self.log_index += 1;
             while self.log_bytes > MAX_LOG_BYTES {
-                let Some(oldest) = self.logs.pop_front() else { break };
+                let Some(oldest) = self.logs.pop_front() else {
+                    break;
+                };
                 self.log_bytes -= oldest.content.len();
             }
         }

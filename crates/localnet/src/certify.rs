@@ -15,7 +15,8 @@ use std::sync::{Arc, Mutex, mpsc};
 use tokio::sync::oneshot;
 
 /// DER header of a BLS12-381 public key as the Internet Computer writes it.
-const BLS_DER: &[u8] = b"\x30\x81\x82\x30\x1d\x06\x0d\x2b\x06\x01\x04\x01\x82\xdc\x7c\x05\x03\x01\x02\x01\x06\x0c\
+const BLS_DER: &[u8] =
+    b"\x30\x81\x82\x30\x1d\x06\x0d\x2b\x06\x01\x04\x01\x82\xdc\x7c\x05\x03\x01\x02\x01\x06\x0c\
                          \x2b\x06\x01\x04\x01\x82\xdc\x7c\x05\x03\x02\x01\x03\x61\x00";
 
 /// The keys of the network and the ids that follow from them.
@@ -34,7 +35,9 @@ pub struct Keys {
 
 impl std::fmt::Debug for Keys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Keys").field("subnet", &self.subnet.to_text()).finish_non_exhaustive()
+        f.debug_struct("Keys")
+            .field("subnet", &self.subnet.to_text())
+            .finish_non_exhaustive()
     }
 }
 
@@ -45,8 +48,12 @@ impl Keys {
         let mut root_der = BLS_DER.to_vec();
         root_der.extend(root.public_key().serialize());
         let node = ed25519_dalek::SigningKey::generate(rng);
-        let node_der =
-            node.verifying_key().to_public_key_der().expect("an Ed25519 key always has a DER form").as_bytes().to_vec();
+        let node_der = node
+            .verifying_key()
+            .to_public_key_der()
+            .expect("an Ed25519 key always has a DER form")
+            .as_bytes()
+            .to_vec();
         Self {
             subnet: Principal::self_authenticating(&root_der),
             node_id: Principal::self_authenticating(&node_der),
@@ -78,14 +85,22 @@ impl Keys {
 }
 
 fn certificate(tree: HashTree, signature: Vec<u8>) -> Vec<u8> {
-    cbor(&Certificate { tree, signature, delegation: None })
+    cbor(&Certificate {
+        tree,
+        signature,
+        delegation: None,
+    })
 }
 
 /// CBOR with the self-describing tag, as the HTTP interface wants it.
 pub fn cbor<T: Serialize>(value: &T) -> Vec<u8> {
     let mut serializer = serde_cbor::Serializer::new(Vec::new());
-    serializer.self_describe().expect("writing to a vector cannot fail");
-    value.serialize(&mut serializer).expect("our own types serialise");
+    serializer
+        .self_describe()
+        .expect("writing to a vector cannot fail");
+    value
+        .serialize(&mut serializer)
+        .expect("our own types serialise");
     serializer.into_inner()
 }
 
@@ -146,13 +161,15 @@ impl Certifier {
     pub fn start(keys: Arc<Keys>) -> std::io::Result<Self> {
         const BATCH: usize = 64;
         let (jobs, waiting) = mpsc::channel::<Job>();
-        std::thread::Builder::new().name("localnet-certify".into()).spawn(move || {
-            while let Ok(first) = waiting.recv() {
-                let mut batch = vec![first];
-                batch.extend(waiting.try_iter().take(BATCH - 1));
-                certify_batch(&keys, batch);
-            }
-        })?;
+        std::thread::Builder::new()
+            .name("localnet-certify".into())
+            .spawn(move || {
+                while let Ok(first) = waiting.recv() {
+                    let mut batch = vec![first];
+                    batch.extend(waiting.try_iter().take(BATCH - 1));
+                    certify_batch(&keys, batch);
+                }
+            })?;
         Ok(Self { jobs })
     }
 
@@ -169,7 +186,9 @@ fn certify_batch(keys: &Keys, jobs: Vec<Job>) {
     let batch = StatusBatch::new(statuses, wall_ns());
     let signature = keys.sign_digest(&batch.digest());
     for job in jobs {
-        let tree = batch.witness(&job.id).expect("each job's id was put into the batch");
+        let tree = batch
+            .witness(&job.id)
+            .expect("each job's id was put into the batch");
         // The client may have gone away.
         let _ = job.done.send(certificate(tree, signature.clone()));
     }
@@ -185,14 +204,21 @@ pub struct DataCertificate {
 
 impl std::fmt::Debug for DataCertificate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("DataCertificate").field("canister", &self.canister.to_text()).finish_non_exhaustive()
+        f.debug_struct("DataCertificate")
+            .field("canister", &self.canister.to_text())
+            .finish_non_exhaustive()
     }
 }
 
 impl DataCertificate {
     /// For the data that the canister has set.
     pub fn new(keys: Arc<Keys>, canister: Principal, data: Vec<u8>) -> Self {
-        Self { keys, canister, data, made: Mutex::new(None) }
+        Self {
+            keys,
+            canister,
+            data,
+            made: Mutex::new(None),
+        }
     }
 
     /// The certificate.
@@ -206,7 +232,10 @@ impl DataCertificate {
             return bytes.clone();
         }
         let mut tree = Tree::default();
-        tree.put(&[b"canister", self.canister.as_slice(), b"certified_data"], self.data.clone());
+        tree.put(
+            &[b"canister", self.canister.as_slice(), b"certified_data"],
+            self.data.clone(),
+        );
         let bytes: Arc<[u8]> = self.keys.certify(tree).into();
         *made = Some((now, bytes.clone()));
         bytes

@@ -6,7 +6,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Real time in nanoseconds since 1970.
 pub fn wall_ns() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_nanos()).expect("nanoseconds since 1970 fit into 64 bits until 2554")
 }
 
@@ -20,7 +22,9 @@ pub struct Clock {
 impl Clock {
     /// Network time now, in nanoseconds; each answer is later than the one before.
     pub fn now(&mut self) -> u64 {
-        self.last_ns = wall_ns().saturating_add(self.offset_ns).max(self.last_ns + 1);
+        self.last_ns = wall_ns()
+            .saturating_add(self.offset_ns)
+            .max(self.last_ns + 1);
         self.last_ns
     }
 

@@ -21,7 +21,10 @@ pub fn routes() -> Router<App> {
     Router::new()
         .route("/_/status", get(status))
         .route("/_/time", post(advance_time))
-        .route("/_/faults", post(add_fault).get(list_faults).delete(clear_faults))
+        .route(
+            "/_/faults",
+            post(add_fault).get(list_faults).delete(clear_faults),
+        )
         .route("/_/log", get(log))
         .route("/_/tick", post(tick))
 }
@@ -35,7 +38,12 @@ fn answer<T: serde::Serialize>(asked: Result<T, crate::executor::Stopped>) -> Re
 
 /// A body as JSON, whatever its content type says.
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Box<Response>> {
-    serde_json::from_slice(body).map_err(|e| Box::new(json_error(StatusCode::BAD_REQUEST, format!("bad JSON: {e}"))))
+    serde_json::from_slice(body).map_err(|e| {
+        Box::new(json_error(
+            StatusCode::BAD_REQUEST,
+            format!("bad JSON: {e}"),
+        ))
+    })
 }
 
 async fn status(State(app): State<App>) -> Response {
@@ -69,7 +77,10 @@ async fn advance_time(State(app): State<App>, body: Bytes) -> Response {
         Err(refused) => return *refused,
     };
     if !(0.0..=LONGEST_S).contains(&advance_s) {
-        return json_error(StatusCode::BAD_REQUEST, "advance_s must be a number of seconds from 0 to 100 years");
+        return json_error(
+            StatusCode::BAD_REQUEST,
+            "advance_s must be a number of seconds from 0 to 100 years",
+        );
     }
     answer(
         app.executor
@@ -86,7 +97,11 @@ async fn add_fault(State(app): State<App>, body: Bytes) -> Response {
         Ok(parsed) => parsed,
         Err(refused) => return *refused,
     };
-    match app.executor.ask(move |subnet| subnet.faults.add(request)).await {
+    match app
+        .executor
+        .ask(move |subnet| subnet.faults.add(request))
+        .await
+    {
         Ok(Err(wrong)) => json_error(StatusCode::BAD_REQUEST, wrong),
         Ok(Ok(id)) => Json(json!({ "id": id })).into_response(),
         Err(stopped) => json_error(StatusCode::INTERNAL_SERVER_ERROR, stopped.to_string()),
@@ -94,7 +109,11 @@ async fn add_fault(State(app): State<App>, body: Bytes) -> Response {
 }
 
 async fn list_faults(State(app): State<App>) -> Response {
-    answer(app.executor.ask(|subnet| subnet.faults.list().to_vec()).await)
+    answer(
+        app.executor
+            .ask(|subnet| subnet.faults.list().to_vec())
+            .await,
+    )
 }
 
 async fn clear_faults(State(app): State<App>) -> Response {
@@ -115,7 +134,11 @@ struct After {
 }
 
 async fn log(State(app): State<App>, Query(After { after }): Query<After>) -> Response {
-    answer(app.executor.ask(move |subnet| subnet.log.after(after)).await)
+    answer(
+        app.executor
+            .ask(move |subnet| subnet.log.after(after))
+            .await,
+    )
 }
 
 /// Runs what is due and ready until nothing is left, or for ten seconds.

@@ -40,7 +40,10 @@ impl Subnet {
                 RunStatus::Stopped => Err(Reject::stopped(to)),
                 RunStatus::Running if c.code.is_none() => Err(Reject::no_wasm_module(to)),
                 RunStatus::Running => {
-                    let (update, query) = (format!("canister_update {method}"), format!("canister_query {method}"));
+                    let (update, query) = (
+                        format!("canister_update {method}"),
+                        format!("canister_query {method}"),
+                    );
                     if c.exports(&update) {
                         Ok((update, Mode::Update))
                     } else if c.exports(&query) {
@@ -63,13 +66,20 @@ impl Subnet {
         execution.available = request.cycles;
         execution.deadline = request.deadline.unwrap_or(0);
         execution.can_respond = true;
-        let kind = if mode == Mode::Update { "update" } else { "query" };
-        let (execution, outcome) = self.execute(to, &Entry::Export(export), execution, kind, request.trap);
+        let kind = if mode == Mode::Update {
+            "update"
+        } else {
+            "query"
+        };
+        let (execution, outcome) =
+            self.execute(to, &Entry::Export(export), execution, kind, request.trap);
         self.conclude(to, context, execution, outcome);
     }
 
     fn run_task(&mut self, to: Principal, task: Task) {
-        let Some(canister) = self.canisters.get(&to) else { return };
+        let Some(canister) = self.canisters.get(&to) else {
+            return;
+        };
         if !matches!(canister.status, RunStatus::Running) || !canister.exports(task.export()) {
             return;
         }
@@ -90,30 +100,50 @@ impl Subnet {
             Task::Timer => "timer",
             Task::Heartbeat => "heartbeat",
         };
-        let (execution, outcome) = self.execute(to, &Entry::Export(task.export().into()), execution, kind, None);
+        let (execution, outcome) = self.execute(
+            to,
+            &Entry::Export(task.export().into()),
+            execution,
+            kind,
+            None,
+        );
         self.conclude(to, context, execution, outcome);
     }
 
     fn run_answer(&mut self, to: Principal, answer: Answer) {
         self.expired.remove(&answer.callback);
-        let Some(canister) = self.canisters.get_mut(&to) else { return };
+        let Some(canister) = self.canisters.get_mut(&to) else {
+            return;
+        };
         canister.cycles += answer.refund;
-        let Some(callback) = canister.take_callback(answer.callback) else { return };
+        let Some(callback) = canister.take_callback(answer.callback) else {
+            return;
+        };
         if let Some(at) = callback.deadline {
             self.deadlines.remove(&(at, to, answer.callback));
         }
-        let Some(context) = canister.contexts.get_mut(&callback.context) else { return };
+        let Some(context) = canister.contexts.get_mut(&callback.context) else {
+            return;
+        };
         context.open_calls -= 1;
         let (caller, available, answered) = (context.caller, context.available, context.answered);
         let (earlier, deadline) = (context.instructions, context.deadline);
         if canister.code.is_none() {
             // Uninstalled meanwhile: nothing can run.
-            if canister.contexts.get(&callback.context).is_some_and(CallContext::is_over) {
+            if canister
+                .contexts
+                .get(&callback.context)
+                .is_some_and(CallContext::is_over)
+            {
                 canister.contexts.remove(&callback.context);
             }
             return;
         }
-        let mode = if answer.response.is_ok() { Mode::Reply } else { Mode::Reject };
+        let mode = if answer.response.is_ok() {
+            Mode::Reply
+        } else {
+            Mode::Reject
+        };
         let mut execution = self.view(to, mode);
         execution.caller = caller;
         execution.available = available;
@@ -167,8 +197,15 @@ impl Subnet {
         kind: &'static str,
         fault: Option<u64>,
     ) -> (Execution, Result<(), Trap>) {
-        let canister = self.canisters.get_mut(&id).expect("looked up by the caller just before");
-        let Ran { mut execution, mut outcome, instructions } = canister.run(entry, execution);
+        let canister = self
+            .canisters
+            .get_mut(&id)
+            .expect("looked up by the caller just before");
+        let Ran {
+            mut execution,
+            mut outcome,
+            instructions,
+        } = canister.run(entry, execution);
         if let (Ok(()), Some(number)) = (&outcome, fault) {
             outcome = Err(Trap::Injected(number));
         }
@@ -193,14 +230,28 @@ impl Subnet {
             method: execution.method.clone(),
             instructions,
             dirty_pages,
-            outcome: outcome.as_ref().map_or_else(ToString::to_string, |()| "ok".to_string()),
+            outcome: outcome
+                .as_ref()
+                .map_or_else(ToString::to_string, |()| "ok".to_string()),
         });
         (execution, outcome)
     }
 
     /// The end of a message of a call: its calls go out, its answer goes back, the context closes if nothing is open.
-    fn conclude(&mut self, id: Principal, context: ContextId, execution: Execution, outcome: Result<(), Trap>) {
-        let Some(open) = self.canisters.get_mut(&id).and_then(|c| c.contexts.get_mut(&context)) else { return };
+    fn conclude(
+        &mut self,
+        id: Principal,
+        context: ContextId,
+        execution: Execution,
+        outcome: Result<(), Trap>,
+    ) {
+        let Some(open) = self
+            .canisters
+            .get_mut(&id)
+            .and_then(|c| c.contexts.get_mut(&context))
+        else {
+            return;
+        };
         open.instructions = execution.earlier_instructions;
         let mut answer = None;
         let mut calls = Vec::new();
@@ -263,9 +314,15 @@ impl Subnet {
                 },
             );
         }
-        let origin = Origin::Call { canister: caller, callback };
+        let origin = Origin::Call {
+            canister: caller,
+            callback,
+        };
         if let Some(strike) = is(FaultKind::Reject) {
-            let reject = Reject::new(SYS_TRANSIENT, format!("Not delivered: injected fault {}", strike.id));
+            let reject = Reject::new(
+                SYS_TRANSIENT,
+                format!("Not delivered: injected fault {}", strike.id),
+            );
             return self.respond(call.callee, origin, Err(reject), call.cycles);
         }
         let request = Request {
@@ -278,6 +335,11 @@ impl Subnet {
             trap: is(FaultKind::TrapCallee).map(|s| s.id),
         };
         let delay_ns = is(FaultKind::Delay).and_then(|s| s.delay_ns).unwrap_or(0);
-        self.send(call.callee, Source::Canister(caller), Message::Request(Box::new(request)), delay_ns);
+        self.send(
+            call.callee,
+            Source::Canister(caller),
+            Message::Request(Box::new(request)),
+            delay_ns,
+        );
     }
 }

@@ -77,7 +77,9 @@ const PAGE_IS_SWAPPED: u64 = 16;
 /// Pages that are present (or swapped out) and no longer the file's: exactly the private copies.
 fn scan(base: usize, size: usize) -> Option<Vec<Run>> {
     static PAGEMAP: OnceLock<Option<std::fs::File>> = OnceLock::new();
-    let pagemap = PAGEMAP.get_or_init(|| std::fs::File::open("/proc/self/pagemap").ok()).as_ref()?;
+    let pagemap = PAGEMAP
+        .get_or_init(|| std::fs::File::open("/proc/self/pagemap").ok())
+        .as_ref()?;
     let mut runs = Vec::new();
     let mut regions = [[0u64; 3]; 512];
     let (mut at, end) = (base as u64, (base + size) as u64);
@@ -98,7 +100,11 @@ fn scan(base: usize, size: usize) -> Option<Vec<Run>> {
         let found = unsafe { libc::ioctl(pagemap.as_raw_fd(), PAGEMAP_SCAN as _, &mut argument) };
         let found = usize::try_from(found).ok()?;
         for region in &regions[..found] {
-            push(&mut runs, region[0] as usize - base, (region[1] - region[0]) as usize);
+            push(
+                &mut runs,
+                region[0] as usize - base,
+                (region[1] - region[0]) as usize,
+            );
         }
         if argument.walk_end <= at {
             return None;
@@ -114,13 +120,29 @@ fn compare(base: usize, size: usize, file: BorrowedFd<'_>) -> Vec<Run> {
         return Vec::new();
     }
     // SAFETY: a fresh read-only mapping of `size` bytes of the file, which is at least that long, unmapped below.
-    let view =
-        unsafe { libc::mmap(std::ptr::null_mut(), size, libc::PROT_READ, libc::MAP_SHARED, file.as_raw_fd(), 0) };
-    assert_ne!(view, libc::MAP_FAILED, "mapping a canister's committed memory: {}", std::io::Error::last_os_error());
+    let view = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            size,
+            libc::PROT_READ,
+            libc::MAP_SHARED,
+            file.as_raw_fd(),
+            0,
+        )
+    };
+    assert_ne!(
+        view,
+        libc::MAP_FAILED,
+        "mapping a canister's committed memory: {}",
+        std::io::Error::last_os_error()
+    );
     let mut runs = Vec::new();
     // SAFETY: both ranges are mapped and readable for `size` bytes; nothing writes to them meanwhile.
     let (committed, live) = unsafe {
-        (std::slice::from_raw_parts(view as *const u8, size), std::slice::from_raw_parts(base as *const u8, size))
+        (
+            std::slice::from_raw_parts(view as *const u8, size),
+            std::slice::from_raw_parts(base as *const u8, size),
+        )
     };
     for (i, (a, b)) in committed.chunks(PAGE).zip(live.chunks(PAGE)).enumerate() {
         if a != b {

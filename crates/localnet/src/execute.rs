@@ -31,15 +31,31 @@ pub struct Instance {
 impl Instance {
     /// Instantiates a module. A heap that was ever committed wins over the module's data segments.
     pub fn new(module: &CanisterModule, heap: &Arc<Heap>, globals: &[Val]) -> Result<Self, Trap> {
-        let host = Host { memory: None, execution: None, stable: StableMemory::default() };
+        let host = Host {
+            memory: None,
+            execution: None,
+            stable: StableMemory::default(),
+        };
         let mut store = Store::new(engine(), host);
-        let failed = |e: wasmtime::Error| Trap::Wasm(format!("instantiation failed: {}", e.root_cause()));
+        let failed =
+            |e: wasmtime::Error| Trap::Wasm(format!("instantiation failed: {}", e.root_cause()));
         store.set_fuel(u64::MAX).map_err(failed)?;
-        let instance = memory::with_heap(heap, || module.ready.instantiate(&mut store)).map_err(failed)?;
+        let instance =
+            memory::with_heap(heap, || module.ready.instantiate(&mut store)).map_err(failed)?;
         store.data_mut().memory = instance.get_memory(&mut store, MEMORY);
         let table = instance.get_table(&mut store, TABLE);
-        let found = module.globals.iter().filter_map(|g| instance.get_global(&mut store, g)).collect();
-        let mut made = Self { store, instance, table, globals: found, trapped: false };
+        let found = module
+            .globals
+            .iter()
+            .filter_map(|g| instance.get_global(&mut store, g))
+            .collect();
+        let mut made = Self {
+            store,
+            instance,
+            table,
+            globals: found,
+            trapped: false,
+        };
         if heap.ever_committed() {
             heap.rollback();
             made.set_globals(globals);
@@ -49,20 +65,26 @@ impl Instance {
 
     fn set_globals(&mut self, values: &[Val]) {
         for (global, value) in self.globals.iter().zip(values) {
-            global.set(&mut self.store, *value).expect("a global takes back a value that it had");
+            global
+                .set(&mut self.store, *value)
+                .expect("a global takes back a value that it had");
         }
     }
 
     /// Values of the mutable globals.
     pub fn globals(&mut self) -> Vec<Val> {
-        self.globals.iter().map(|g| g.get(&mut self.store)).collect()
+        self.globals
+            .iter()
+            .map(|g| g.get(&mut self.store))
+            .collect()
     }
 
     fn call(&mut self, entry: &Entry) -> wasmtime::Result<()> {
         match entry {
-            Entry::Export(name) => {
-                self.instance.get_typed_func::<(), ()>(&mut self.store, name)?.call(&mut self.store, ())
-            }
+            Entry::Export(name) => self
+                .instance
+                .get_typed_func::<(), ()>(&mut self.store, name)?
+                .call(&mut self.store, ()),
             Entry::Closure(closure) => {
                 let found = self
                     .table
@@ -72,7 +94,10 @@ impl Instance {
                     return Err(Trap::NoFunction(closure.function).into());
                 };
                 let Ok(function) = function.typed::<u32, ()>(&self.store) else {
-                    return Err(Trap::contract("function invoked as a callback has the wrong type").into());
+                    return Err(Trap::contract(
+                        "function invoked as a callback has the wrong type",
+                    )
+                    .into());
                 };
                 function.call(&mut self.store, closure.environment)
             }
@@ -93,7 +118,13 @@ pub struct Ran {
 
 impl Canister {
     /// A message's view of this canister, before the message's own details are filled in.
-    pub fn execution(&self, network: &Arc<NetworkFacts>, mode: Mode, time: u64, limit: u64) -> Execution {
+    pub fn execution(
+        &self,
+        network: &Arc<NetworkFacts>,
+        mode: Mode,
+        time: u64,
+        limit: u64,
+    ) -> Execution {
         Execution {
             mode,
             network: network.clone(),
@@ -137,19 +168,32 @@ impl Canister {
         let limit = execution.limit;
         let Some(code) = &mut self.code else {
             let outcome = Err(Trap::contract("the canister contains no Wasm module"));
-            return Ran { execution, outcome, instructions: 0 };
+            return Ran {
+                execution,
+                outcome,
+                instructions: 0,
+            };
         };
         if code.instance.is_none() {
             match Instance::new(&code.module, &code.heap, &code.globals) {
                 Ok(made) => code.instance = Some(made),
-                Err(trap) => return Ran { execution, outcome: Err(trap), instructions: 0 },
+                Err(trap) => {
+                    return Ran {
+                        execution,
+                        outcome: Err(trap),
+                        instructions: 0,
+                    };
+                }
             }
         }
         let instance = code.instance.as_mut().expect("made above");
         let host = instance.store.data_mut();
         host.execution = Some(execution);
         host.stable = std::mem::take(&mut self.stable);
-        instance.store.set_fuel(limit).expect("the engine counts fuel");
+        instance
+            .store
+            .set_fuel(limit)
+            .expect("the engine counts fuel");
         let called = instance.call(entry);
         let left = instance.store.get_fuel().unwrap_or(0);
         let host = instance.store.data_mut();
@@ -158,10 +202,15 @@ impl Canister {
         let mut outcome = called.map_err(|e| classify(&e, limit));
         instance.trapped |= outcome.is_err();
         let memory_limit = self.settings.wasm_memory_limit;
-        if outcome.is_ok() && memory_limit > 0 && execution.mode.is_replicated() && code.heap.grew() {
+        if outcome.is_ok() && memory_limit > 0 && execution.mode.is_replicated() && code.heap.grew()
+        {
             outcome = over_memory_limit(&code.heap, memory_limit);
         }
-        Ran { execution, outcome, instructions: limit - left }
+        Ran {
+            execution,
+            outcome,
+            instructions: limit - left,
+        }
     }
 
     /// Makes the open effects of a message permanent; the number of heap pages it touched. Calls and answers are left
@@ -201,7 +250,9 @@ impl Code {
     pub fn undo(&mut self) {
         self.heap.rollback();
         match &mut self.instance {
-            Some(instance) if !instance.trapped && !self.heap.grew() => instance.set_globals(&self.globals),
+            Some(instance) if !instance.trapped && !self.heap.grew() => {
+                instance.set_globals(&self.globals)
+            }
             _ => self.instance = None,
         }
     }

@@ -10,7 +10,9 @@ type Job = Box<dyn FnOnce(&mut Subnet) + Send>;
 
 /// The executor has ended, by a panic that its log shows or because the network shut down.
 #[derive(Debug, thiserror::Error)]
-#[error("the network has stopped executing: it was shut down, or its executor panicked (see its log)")]
+#[error(
+    "the network has stopped executing: it was shut down, or its executor panicked (see its log)"
+)]
 pub struct Stopped;
 
 /// A way to reach the executor.
@@ -28,21 +30,24 @@ impl Executor {
     /// Starts the thread; it ends when the last handle is dropped.
     pub fn start(mut subnet: Subnet) -> std::io::Result<Self> {
         let (jobs, waiting) = mpsc::channel::<Job>();
-        std::thread::Builder::new().name("localnet-execute".into()).stack_size(STACK_BYTES).spawn(move || {
-            loop {
-                for job in waiting.try_iter().take(JOBS_PER_MESSAGE) {
-                    job(&mut subnet);
+        std::thread::Builder::new()
+            .name("localnet-execute".into())
+            .stack_size(STACK_BYTES)
+            .spawn(move || {
+                loop {
+                    for job in waiting.try_iter().take(JOBS_PER_MESSAGE) {
+                        job(&mut subnet);
+                    }
+                    if subnet.step() {
+                        continue;
+                    }
+                    match waiting.recv_timeout(idle_time(&mut subnet)) {
+                        Ok(job) => job(&mut subnet),
+                        Err(RecvTimeoutError::Timeout) => {}
+                        Err(RecvTimeoutError::Disconnected) => return,
+                    }
                 }
-                if subnet.step() {
-                    continue;
-                }
-                match waiting.recv_timeout(idle_time(&mut subnet)) {
-                    Ok(job) => job(&mut subnet),
-                    Err(RecvTimeoutError::Timeout) => {}
-                    Err(RecvTimeoutError::Disconnected) => return,
-                }
-            }
-        })?;
+            })?;
         Ok(Self { jobs })
     }
 

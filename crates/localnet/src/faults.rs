@@ -127,7 +127,13 @@ impl Faults {
     }
 
     /// The first registered failure that strikes this call, if any. Users' requests are struck by `trap_callee` only.
-    pub fn strike(&mut self, caller: Principal, callee: Principal, method: &str, by_user: bool) -> Option<Strike> {
+    pub fn strike(
+        &mut self,
+        caller: Principal,
+        callee: Principal,
+        method: &str,
+        by_user: bool,
+    ) -> Option<Strike> {
         if self.list.is_empty() {
             return None;
         }
@@ -165,18 +171,22 @@ mod tests {
     fn a_fault_skips_then_strikes_then_is_spent_and_filters_by_method() {
         let mut faults = Faults::default();
         let request: FaultRequest =
-            serde_json::from_str(r#"{"kind":"lose_reply","method":"pay","skip":1,"count":2}"#).expect("valid");
+            serde_json::from_str(r#"{"kind":"lose_reply","method":"pay","skip":1,"count":2}"#)
+                .expect("valid");
         let id = faults.add(request).expect("valid");
         let (a, b) = (Principal::from_slice(&[1]), Principal::from_slice(&[2]));
         let mut hit = |m: &str, by_user| faults.strike(a, b, m, by_user).map(|s| s.id);
         assert_eq!(hit("other", false), None);
         assert_eq!(hit("pay", true), None);
-        assert_eq!([hit("pay", false), hit("pay", false), hit("pay", false), hit("pay", false)], [
-            None,
-            Some(id),
-            Some(id),
-            None
-        ]);
+        assert_eq!(
+            [
+                hit("pay", false),
+                hit("pay", false),
+                hit("pay", false),
+                hit("pay", false)
+            ],
+            [None, Some(id), Some(id), None]
+        );
         assert_eq!(faults.list()[0].fired, 2);
     }
 

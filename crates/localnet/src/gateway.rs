@@ -33,14 +33,18 @@ struct HttpResponse {
 
 /// The canister that a request is for.
 fn addressed(uri: &Uri, headers: &HeaderMap) -> Option<Principal> {
-    let host = headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
+    let host = headers
+        .get(header::HOST)
+        .and_then(|h| h.to_str().ok())
+        .unwrap_or_default();
     let first = host.split(['.', ':']).next().unwrap_or_default();
-    let by_query = uri
-        .query()
-        .unwrap_or_default()
-        .split('&')
-        .find_map(|pair| pair.strip_prefix("canisterId=").or_else(|| pair.strip_prefix("canister_id=")));
-    Principal::from_text(first).ok().or_else(|| by_query.and_then(|id| Principal::from_text(id).ok()))
+    let by_query = uri.query().unwrap_or_default().split('&').find_map(|pair| {
+        pair.strip_prefix("canisterId=")
+            .or_else(|| pair.strip_prefix("canister_id="))
+    });
+    Principal::from_text(first)
+        .ok()
+        .or_else(|| by_query.and_then(|id| Principal::from_text(id).ok()))
 }
 
 fn plain(status: StatusCode, message: impl Into<String>) -> Response {
@@ -48,7 +52,13 @@ fn plain(status: StatusCode, message: impl Into<String>) -> Response {
 }
 
 /// Everything that is not an API route.
-pub async fn serve(State(app): State<App>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+pub async fn serve(
+    State(app): State<App>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let Some(canister) = addressed(&uri, &headers) else {
         return plain(
             StatusCode::NOT_FOUND,
@@ -67,7 +77,10 @@ pub async fn serve(State(app): State<App>, method: Method, uri: Uri, headers: He
         certificate_version: Some(2),
     };
     let Ok(argument) = candid::encode_one(&request) else {
-        return plain(StatusCode::BAD_REQUEST, "the request cannot be encoded as Candid");
+        return plain(
+            StatusCode::BAD_REQUEST,
+            "the request cannot be encoded as Candid",
+        );
     };
     match app.ask_canister(canister, argument).await {
         Ok(response) => response,
@@ -82,8 +95,12 @@ impl App {
         argument: Vec<u8>,
     ) -> Result<Response, crate::executor::Stopped> {
         let caller = Principal::anonymous();
-        let query =
-            Query { caller, canister, method: "http_request".into(), argument: argument.clone() };
+        let query = Query {
+            caller,
+            canister,
+            method: "http_request".into(),
+            argument: argument.clone(),
+        };
         let answer = self.executor.ask(move |subnet| subnet.query(query)).await?;
         let response = match decode(answer) {
             Ok(response) => response,
@@ -127,7 +144,10 @@ fn decode(answer: Answer) -> Result<HttpResponse, Box<Response>> {
         Box::new(plain(status, reject.to_string()))
     })?;
     candid::decode_one(&bytes).map_err(|e| {
-        Box::new(plain(StatusCode::BAD_GATEWAY, format!("the canister's http_request answered something else: {e}")))
+        Box::new(plain(
+            StatusCode::BAD_GATEWAY,
+            format!("the canister's http_request answered something else: {e}"),
+        ))
     })
 }
 
@@ -137,7 +157,9 @@ fn pass_on(answer: HttpResponse) -> Response {
     response.headers_mut().remove(header::CONTENT_TYPE);
     for (name, value) in answer.headers {
         // The server frames the body itself.
-        if name.eq_ignore_ascii_case("content-length") || name.eq_ignore_ascii_case("transfer-encoding") {
+        if name.eq_ignore_ascii_case("content-length")
+            || name.eq_ignore_ascii_case("transfer-encoding")
+        {
             continue;
         }
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {

@@ -16,8 +16,8 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use candid::Principal;
 use ic_transport_types::{
-    Envelope, EnvelopeContent, NodeSignature, QueryResponse, ReadStateResponse, RejectCode, RejectResponse,
-    ReplyResponse, TransportCallResponse,
+    Envelope, EnvelopeContent, NodeSignature, QueryResponse, ReadStateResponse, RejectCode,
+    RejectResponse, ReplyResponse, TransportCallResponse,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,12 +53,25 @@ pub fn router(app: App) -> Router {
 /// Lets web pages of any origin talk to the network.
 async fn cross_origin(request: Request, next: Next) -> Response {
     let preflight = request.method() == Method::OPTIONS;
-    let mut response = if preflight { StatusCode::NO_CONTENT.into_response() } else { next.run(request).await };
+    let mut response = if preflight {
+        StatusCode::NO_CONTENT.into_response()
+    } else {
+        next.run(request).await
+    };
     let headers = response.headers_mut();
-    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_ORIGIN,
+        HeaderValue::from_static("*"),
+    );
     if preflight {
-        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, DELETE, OPTIONS"));
-        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("*"));
+        headers.insert(
+            header::ACCESS_CONTROL_ALLOW_METHODS,
+            HeaderValue::from_static("GET, POST, DELETE, OPTIONS"),
+        );
+        headers.insert(
+            header::ACCESS_CONTROL_ALLOW_HEADERS,
+            HeaderValue::from_static("*"),
+        );
     }
     response
 }
@@ -81,7 +94,10 @@ async fn status(State(app): State<App>) -> Response {
     use serde_cbor::Value::{Bytes, Map, Text};
     let entries = [
         (Text("ic_api_version".into()), Text("0.18.0".into())),
-        (Text("impl_version".into()), Text(concat!("emc-localnet ", env!("CARGO_PKG_VERSION")).into())),
+        (
+            Text("impl_version".into()),
+            Text(concat!("emc-localnet ", env!("CARGO_PKG_VERSION")).into()),
+        ),
         (Text("replica_health_status".into()), Text("healthy".into())),
         (Text("root_key".into()), Bytes(app.keys.root_der.clone())),
     ];
@@ -107,7 +123,11 @@ async fn canister(
         _ => false,
     };
     if !known {
-        return (StatusCode::NOT_FOUND, format!("there is no /api/{version}/canister/.../{operation}")).into_response();
+        return (
+            StatusCode::NOT_FOUND,
+            format!("there is no /api/{version}/canister/.../{operation}"),
+        )
+            .into_response();
     }
     let Ok(effective) = Principal::from_text(&id) else {
         return bad(format!("Invalid effective canister id: {id}"));
@@ -119,29 +139,66 @@ async fn canister(
     let request_id = envelope.content.to_request_id();
     let management = Principal::management_canister();
     let answered = match (envelope.content.into_owned(), operation.as_str()) {
-        (EnvelopeContent::Call { sender, canister_id, method_name, arg, .. }, "call") => {
+        (
+            EnvelopeContent::Call {
+                sender,
+                canister_id,
+                method_name,
+                arg,
+                ..
+            },
+            "call",
+        ) => {
             if canister_id != management && canister_id != effective {
                 return bad(mismatch(canister_id, effective));
             }
             let id = *request_id;
-            let call = UserCall { id, sender, canister: canister_id, method: method_name, argument: arg };
+            let call = UserCall {
+                id,
+                sender,
+                canister: canister_id,
+                method: method_name,
+                argument: arg,
+            };
             app.call(call, version != "v2").await
         }
-        (EnvelopeContent::Query { sender, canister_id, method_name, arg, .. }, "query") => {
+        (
+            EnvelopeContent::Query {
+                sender,
+                canister_id,
+                method_name,
+                arg,
+                ..
+            },
+            "query",
+        ) => {
             if canister_id != management && canister_id != effective {
                 return bad(mismatch(canister_id, effective));
             }
-            let query = Query { caller: sender, canister: canister_id, method: method_name, argument: arg };
+            let query = Query {
+                caller: sender,
+                canister: canister_id,
+                method: method_name,
+                argument: arg,
+            };
             app.query(query, request_id).await
         }
-        (EnvelopeContent::ReadState { sender, paths, .. }, "read_state") => app.read_state(sender, paths).await,
-        (_, operation) => return bad(format!("the request's type does not fit the endpoint {operation}")),
+        (EnvelopeContent::ReadState { sender, paths, .. }, "read_state") => {
+            app.read_state(sender, paths).await
+        }
+        (_, operation) => {
+            return bad(format!(
+                "the request's type does not fit the endpoint {operation}"
+            ));
+        }
     };
     answered.unwrap_or_else(IntoResponse::into_response)
 }
 
 fn mismatch(canister: Principal, effective: Principal) -> String {
-    format!("Specified CanisterId {canister} does not match effective canister id in URL {effective}")
+    format!(
+        "Specified CanisterId {canister} does not match effective canister id in URL {effective}"
+    )
 }
 
 async fn subnet(
@@ -150,19 +207,27 @@ async fn subnet(
     body: Bytes,
 ) -> Response {
     if operation != "read_state" || !matches!(version.as_str(), "v2" | "v3") {
-        return (StatusCode::NOT_FOUND, format!("there is no /api/{version}/subnet/.../{operation}")).into_response();
+        return (
+            StatusCode::NOT_FOUND,
+            format!("there is no /api/{version}/subnet/.../{operation}"),
+        )
+            .into_response();
     }
     if Principal::from_text(&id).ok() != Some(app.keys.subnet) {
-        return bad(format!("the only subnet of this network is {}, not {id}", app.keys.subnet));
+        return bad(format!(
+            "the only subnet of this network is {}, not {id}",
+            app.keys.subnet
+        ));
     }
     let envelope = match open(&body) {
         Ok(envelope) => envelope,
         Err(refused) => return *refused,
     };
     match envelope.content.into_owned() {
-        EnvelopeContent::ReadState { sender, paths, .. } => {
-            app.read_state(sender, paths).await.unwrap_or_else(IntoResponse::into_response)
-        }
+        EnvelopeContent::ReadState { sender, paths, .. } => app
+            .read_state(sender, paths)
+            .await
+            .unwrap_or_else(IntoResponse::into_response),
         _ => bad("the request's type does not fit the endpoint read_state"),
     }
 }
@@ -178,7 +243,8 @@ impl App {
                 return Ok(cbor_response(cbor(&body)));
             }
         };
-        let accepted = || (StatusCode::ACCEPTED, cbor(&TransportCallResponse::Accepted)).into_response();
+        let accepted =
+            || (StatusCode::ACCEPTED, cbor(&TransportCallResponse::Accepted)).into_response();
         if !wait {
             return Ok(StatusCode::ACCEPTED.into_response());
         }
@@ -188,21 +254,38 @@ impl App {
             Ok(Ok(RequestStatus::Processing)) => Ok(accepted()),
             Ok(Ok(done)) => {
                 let certificate = self.certifier.certify(id, done).await.ok_or(Stopped)?;
-                Ok(cbor_response(cbor(&TransportCallResponse::Replied { certificate })))
+                Ok(cbor_response(cbor(&TransportCallResponse::Replied {
+                    certificate,
+                })))
             }
         }
     }
 
-    async fn query(&self, query: Query, id: ic_transport_types::RequestId) -> Result<Response, Stopped> {
+    async fn query(
+        &self,
+        query: Query,
+        id: ic_transport_types::RequestId,
+    ) -> Result<Response, Stopped> {
         let answer: Answer = self.executor.ask(move |subnet| subnet.query(query)).await?;
         let mut response = match answer {
-            Ok(arg) => QueryResponse::Replied { reply: ReplyResponse { arg }, signatures: Vec::new() },
-            Err(reject) => QueryResponse::Rejected { reject: reject_response(&reject), signatures: Vec::new() },
+            Ok(arg) => QueryResponse::Replied {
+                reply: ReplyResponse { arg },
+                signatures: Vec::new(),
+            },
+            Err(reject) => QueryResponse::Rejected {
+                reject: reject_response(&reject),
+                signatures: Vec::new(),
+            },
         };
         let timestamp = wall_ns();
         let signature = self.keys.sign_query(&response.signable(id, timestamp));
-        let (QueryResponse::Replied { signatures, .. } | QueryResponse::Rejected { signatures, .. }) = &mut response;
-        signatures.push(NodeSignature { timestamp, signature, identity: self.keys.node_id });
+        let (QueryResponse::Replied { signatures, .. }
+        | QueryResponse::Rejected { signatures, .. }) = &mut response;
+        signatures.push(NodeSignature {
+            timestamp,
+            signature,
+            identity: self.keys.node_id,
+        });
         Ok(cbor_response(cbor(&response)))
     }
 
@@ -211,13 +294,20 @@ impl App {
         sender: Principal,
         paths: Vec<Vec<ic_certification::Label>>,
     ) -> Result<Response, Stopped> {
-        let paths: Vec<Vec<Vec<u8>>> =
-            paths.into_iter().map(|p| p.iter().map(|l| l.as_bytes().to_vec()).collect()).collect();
-        let shown = self.executor.ask(move |subnet| subnet.read_state(sender, &paths)).await?;
+        let paths: Vec<Vec<Vec<u8>>> = paths
+            .into_iter()
+            .map(|p| p.iter().map(|l| l.as_bytes().to_vec()).collect())
+            .collect();
+        let shown = self
+            .executor
+            .ask(move |subnet| subnet.read_state(sender, &paths))
+            .await?;
         Ok(match shown {
             Ok(tree) => {
                 let keys = self.keys.clone();
-                let certificate = tokio::task::spawn_blocking(move || keys.certify(tree)).await.map_err(|_| Stopped)?;
+                let certificate = tokio::task::spawn_blocking(move || keys.certify(tree))
+                    .await
+                    .map_err(|_| Stopped)?;
                 cbor_response(cbor(&ReadStateResponse { certificate }))
             }
             Err(refusal) => {
@@ -231,7 +321,8 @@ impl App {
 /// A rejection for agents. They know five reject codes; the sixth appears only between canisters.
 fn reject_response(reject: &Reject) -> RejectResponse {
     RejectResponse {
-        reject_code: RejectCode::try_from(u64::from(reject.code)).unwrap_or(RejectCode::SysTransient),
+        reject_code: RejectCode::try_from(u64::from(reject.code))
+            .unwrap_or(RejectCode::SysTransient),
         error_code: reject.error_code(),
         reject_message: reject.message.clone(),
     }

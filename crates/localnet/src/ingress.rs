@@ -81,8 +81,12 @@ impl IngressHistory {
 
     fn open(&mut self, id: RequestId, sender: Principal) {
         self.clean();
-        let record =
-            Record { sender, status: RequestStatus::Processing, changed_ns: wall_ns(), waiting: Vec::new() };
+        let record = Record {
+            sender,
+            status: RequestStatus::Processing,
+            changed_ns: wall_ns(),
+            waiting: Vec::new(),
+        };
         self.records.insert(id, record);
     }
 
@@ -110,7 +114,9 @@ impl Subnet {
         if self.ingress.get(&id).is_none() {
             self.admit(&call)?;
             self.ingress.open(id, call.sender);
-            let strike = self.faults.strike(call.sender, call.canister, &call.method, true);
+            let strike = self
+                .faults
+                .strike(call.sender, call.canister, &call.method, true);
             let request = Request {
                 caller: call.sender,
                 method: call.method,
@@ -118,9 +124,15 @@ impl Subnet {
                 cycles: 0,
                 deadline: None,
                 origin: Origin::Ingress(id),
-                trap: strike.filter(|s| s.kind == FaultKind::TrapCallee).map(|s| s.id),
+                trap: strike
+                    .filter(|s| s.kind == FaultKind::TrapCallee)
+                    .map(|s| s.id),
             };
-            self.pool.push(call.canister, Source::Ingress, Message::Request(Box::new(request)));
+            self.pool.push(
+                call.canister,
+                Source::Ingress,
+                Message::Request(Box::new(request)),
+            );
         }
         Ok(self.ingress.wait(&id))
     }
@@ -132,7 +144,10 @@ impl Subnet {
         }
         let now = self.clock.now();
         let facts = self.facts.clone();
-        let canister = self.canisters.get_mut(&id).ok_or_else(|| Reject::canister_not_found(id))?;
+        let canister = self
+            .canisters
+            .get_mut(&id)
+            .ok_or_else(|| Reject::canister_not_found(id))?;
         match canister.status {
             RunStatus::Running => {}
             RunStatus::Stopping(_) => return Err(Reject::stopping(id)),
@@ -149,7 +164,10 @@ impl Subnet {
                 format!("Composite query method '{method}' cannot be called in replicated mode"),
             ));
         }
-        if !["update", "query"].iter().any(|kind| canister.exports(&format!("canister_{kind} {method}"))) {
+        if !["update", "query"]
+            .iter()
+            .any(|kind| canister.exports(&format!("canister_{kind} {method}")))
+        {
             return Err(Reject::no_method(id, "update", method));
         }
         if !canister.exports("canister_inspect_message") {
@@ -164,7 +182,10 @@ impl Subnet {
         match ran.outcome {
             Err(trap) => Err(trap.reject(id)),
             Ok(()) if ran.execution.accept_message => Ok(()),
-            Ok(()) => Err(Reject::error(406, format!("Canister {id} rejected the message"))),
+            Ok(()) => Err(Reject::error(
+                406,
+                format!("Canister {id} rejected the message"),
+            )),
         }
     }
 }

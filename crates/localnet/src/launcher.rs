@@ -20,7 +20,12 @@ pub struct StatusFile(PathBuf);
 
 impl StatusFile {
     /// Writes the file under another name first, so that nobody reads half of it.
-    pub fn write(folder: &Path, port: u16, root_key: &str, effective_canister_id: &str) -> Result<Self> {
+    pub fn write(
+        folder: &Path,
+        port: u16,
+        root_key: &str,
+        effective_canister_id: &str,
+    ) -> Result<Self> {
         let status = json!({
             "v": "1",
             "instance_id": null,
@@ -29,9 +34,11 @@ impl StatusFile {
             "root_key": root_key,
             "default_effective_canister_id": effective_canister_id,
         });
-        std::fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("creating {}", folder.display()))?;
         let (part, whole) = (folder.join("status.json.part"), folder.join("status.json"));
-        std::fs::write(&part, status.to_string()).with_context(|| format!("writing {}", part.display()))?;
+        std::fs::write(&part, status.to_string())
+            .with_context(|| format!("writing {}", part.display()))?;
         std::fs::rename(&part, &whole).with_context(|| format!("writing {}", whole.display()))?;
         Ok(Self(whole))
     }
@@ -53,7 +60,10 @@ pub struct EndSignal {
 impl EndSignal {
     /// From now on the signals no longer kill the process.
     pub fn watch() -> Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
 
     /// Returns when one arrives.
@@ -72,10 +82,15 @@ mod tests {
     #[test]
     fn the_status_file_is_whole_and_goes_away() {
         let folder = tempfile::tempdir().expect("a folder");
-        let file = StatusFile::write(folder.path(), 8123, "abcd", "bkyz2-fmaaa-aaaaa-qaaaq-cai").expect("written");
+        let file = StatusFile::write(folder.path(), 8123, "abcd", "bkyz2-fmaaa-aaaaa-qaaaq-cai")
+            .expect("written");
         let path = folder.path().join("status.json");
-        let read: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).expect("there")).expect("JSON");
-        assert_eq!((&read["v"], &read["gateway_port"], &read["root_key"]), (&json!("1"), &json!(8123), &json!("abcd")));
+        let read: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&path).expect("there")).expect("JSON");
+        assert_eq!(
+            (&read["v"], &read["gateway_port"], &read["root_key"]),
+            (&json!("1"), &json!(8123), &json!("abcd"))
+        );
         drop(file);
         assert!(!path.exists());
     }
@@ -83,6 +98,11 @@ mod tests {
     #[test]
     fn another_launcher_interface_is_refused() {
         assert!(check_interface_version("1.0.0").is_ok());
-        assert!(check_interface_version("2.0.0").unwrap_err().to_string().contains("speaks version 1"));
+        assert!(
+            check_interface_version("2.0.0")
+                .unwrap_err()
+                .to_string()
+                .contains("speaks version 1")
+        );
     }
 }

@@ -26,7 +26,12 @@ struct Arguments {
     bind: IpAddr,
 
     /// Port to listen on; 0 picks a free one, which is printed.
-    #[arg(long = "gateway-port", visible_alias = "port", value_name = "PORT", default_value_t = 8000)]
+    #[arg(
+        long = "gateway-port",
+        visible_alias = "port",
+        value_name = "PORT",
+        default_value_t = 8000
+    )]
     port: u16,
 
     /// Repeats a run's keys, message order and random numbers. Printed at the start.
@@ -46,24 +51,39 @@ struct Arguments {
     interface_version: Option<String>,
 
     /// What to log to standard error, such as `info` or `emc_localnet=debug`, which shows each executed message.
-    #[arg(long, env = "EMC_LOCALNET_LOG", value_name = "FILTER", default_value = "warn")]
+    #[arg(
+        long,
+        env = "EMC_LOCALNET_LOG",
+        value_name = "FILTER",
+        default_value = "warn"
+    )]
     log: String,
 }
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let filter = EnvFilter::try_new(&arguments.log)
-        .with_context(|| format!("--log {:?} is not a filter; try \"info\" or \"emc_localnet=debug\"", arguments.log))?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let filter = EnvFilter::try_new(&arguments.log).with_context(|| {
+        format!(
+            "--log {:?} is not a filter; try \"info\" or \"emc_localnet=debug\"",
+            arguments.log
+        )
+    })?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
     if let Some(version) = &arguments.interface_version {
         launcher::check_interface_version(version)?;
     }
 
-    let mut builder = Network::builder().bind(std::net::SocketAddr::new(arguments.bind, arguments.port).to_string());
+    let mut builder = Network::builder()
+        .bind(std::net::SocketAddr::new(arguments.bind, arguments.port).to_string());
     if let Some(seed) = arguments.seed {
         builder = builder.seed(seed);
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     // Signals are watched before anything is announced, so that none is missed.
     let mut end = runtime.block_on(async { launcher::EndSignal::watch() })?;
     let network = builder.start()?;
@@ -72,11 +92,21 @@ fn main() -> Result<()> {
     println!("root key: {key}");
     println!("seed: {}", network.seed());
     if let Some(folder) = &arguments.state_dir {
-        eprintln!("warning: state is not kept in {}: the network starts empty and ends with this process", folder.display());
+        eprintln!(
+            "warning: state is not kept in {}: the network starts empty and ends with this process",
+            folder.display()
+        );
     }
     let status = arguments
         .status_dir
-        .map(|folder| StatusFile::write(&folder, network.address().port(), &key, &network.default_effective_canister_id()))
+        .map(|folder| {
+            StatusFile::write(
+                &folder,
+                network.address().port(),
+                &key,
+                &network.default_effective_canister_id(),
+            )
+        })
         .transpose()?;
     runtime.block_on(end.wait());
     println!("emc-localnet: ending");

@@ -67,14 +67,22 @@ impl Heap {
     fn written(&self) -> Vec<Run> {
         match self.base.load(SeqCst) {
             0 => Vec::new(),
-            base => self.tracking.written(base, self.live.load(SeqCst), self.file.as_fd()),
+            base => self
+                .tracking
+                .written(base, self.live.load(SeqCst), self.file.as_fd()),
         }
     }
 
     /// Gives a run of pages back, so that the next access sees the file.
     fn drop_private(&self, (offset, len): Run) {
         // SAFETY: the run lies inside the working copy's mapping; the wasm instance is not running.
-        unsafe { libc::madvise((self.base.load(SeqCst) + offset) as *mut _, len, libc::MADV_DONTNEED) };
+        unsafe {
+            libc::madvise(
+                (self.base.load(SeqCst) + offset) as *mut _,
+                len,
+                libc::MADV_DONTNEED,
+            )
+        };
     }
 
     /// Makes the working copy the committed state and returns the number of pages written.
@@ -142,7 +150,11 @@ impl Mapping {
                 from as i64,
             )
         };
-        if at == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(()) }
+        if at == libc::MAP_FAILED {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -173,7 +185,10 @@ unsafe impl LinearMemory for Mapping {
 impl Drop for Mapping {
     fn drop(&mut self) {
         // The heap may already serve a newer instance.
-        let _ = self.heap.base.compare_exchange(self.base, 0, SeqCst, SeqCst);
+        let _ = self
+            .heap
+            .base
+            .compare_exchange(self.base, 0, SeqCst, SeqCst);
         // SAFETY: unmaps exactly this object's reservation.
         unsafe { libc::munmap(self.base as *mut _, self.total) };
     }
@@ -193,7 +208,9 @@ unsafe impl MemoryCreator for HeapCreator {
         reserved: Option<usize>,
         guard: usize,
     ) -> Result<Box<dyn LinearMemory>, String> {
-        let heap = NEXT.with_borrow(Clone::clone).ok_or("a memory outside of a canister")?;
+        let heap = NEXT
+            .with_borrow(Clone::clone)
+            .ok_or("a memory outside of a canister")?;
         let reserved = reserved.unwrap_or(4 << 30).max(minimum);
         let total = reserved + guard;
         // SAFETY: reserves address space without any access rights, at an address of the kernel's choice.
@@ -208,11 +225,21 @@ unsafe impl MemoryCreator for HeapCreator {
             )
         };
         if base == libc::MAP_FAILED {
-            return Err(format!("reserving address space: {}", io::Error::last_os_error()));
+            return Err(format!(
+                "reserving address space: {}",
+                io::Error::last_os_error()
+            ));
         }
         let size = heap.committed.load(SeqCst).max(minimum);
-        let mapping = Mapping { heap: heap.clone(), base: base as usize, total, reserved };
-        mapping.map(0, size).map_err(|e| format!("mapping the heap: {e}"))?;
+        let mapping = Mapping {
+            heap: heap.clone(),
+            base: base as usize,
+            total,
+            reserved,
+        };
+        mapping
+            .map(0, size)
+            .map_err(|e| format!("mapping the heap: {e}"))?;
         heap.live.store(size, SeqCst);
         heap.base.store(base as usize, SeqCst);
         Ok(Box::new(mapping))
@@ -225,7 +252,10 @@ mod tests {
 
     fn working_copy(heap: &Arc<Heap>, pages: usize) -> Box<dyn LinearMemory> {
         let ty = MemoryType::new(1, None);
-        with_heap(heap, || HeapCreator.new_memory(ty, pages * 65536, None, Some(1 << 24), PAGE)).expect("a mapping")
+        with_heap(heap, || {
+            HeapCreator.new_memory(ty, pages * 65536, None, Some(1 << 24), PAGE)
+        })
+        .expect("a mapping")
     }
 
     fn bytes(memory: &dyn LinearMemory) -> &'static mut [u8] {

@@ -108,7 +108,12 @@ pub struct Pool {
 impl Pool {
     /// Adds a message at the end of its queue.
     pub fn push(&mut self, to: Principal, from: Source, message: Message) {
-        self.inboxes.entry(to).or_default().entry(from).or_default().push_back(message);
+        self.inboxes
+            .entry(to)
+            .or_default()
+            .entry(from)
+            .or_default()
+            .push_back(message);
     }
 
     /// Whether nothing is ready.
@@ -143,12 +148,20 @@ mod tests {
     use rand::SeedableRng;
 
     fn answer(n: u64) -> Message {
-        Message::Answer(Answer { callback: n, response: Ok(vec![]), refund: 0 })
+        Message::Answer(Answer {
+            callback: n,
+            response: Ok(vec![]),
+            refund: 0,
+        })
     }
 
     #[test]
     fn messages_of_one_pair_keep_their_order_while_senders_mix() {
-        let (a, b, to) = (Principal::from_slice(&[1]), Principal::from_slice(&[2]), Principal::from_slice(&[3]));
+        let (a, b, to) = (
+            Principal::from_slice(&[1]),
+            Principal::from_slice(&[2]),
+            Principal::from_slice(&[3]),
+        );
         let mut pool = Pool::default();
         for n in 0..20 {
             pool.push(to, Source::Canister(a), answer(n));

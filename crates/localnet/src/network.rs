@@ -17,7 +17,9 @@ use tokio::sync::oneshot;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The address cannot be listened on.
-    #[error("cannot listen on {address}: {source}. Is another network running there? Port 0 picks a free one.")]
+    #[error(
+        "cannot listen on {address}: {source}. Is another network running there? Port 0 picks a free one."
+    )]
     Bind {
         /// What was asked for.
         address: String,
@@ -58,7 +60,10 @@ impl Builder {
 
     /// Starts the network on threads of its own and returns when it answers.
     pub fn start(self) -> Result<Network, StartError> {
-        let bind_error = |source| StartError::Bind { address: self.address.clone(), source };
+        let bind_error = |source| StartError::Bind {
+            address: self.address.clone(),
+            source,
+        };
         let address = self
             .address
             .to_socket_addrs()
@@ -71,31 +76,44 @@ impl Builder {
 
         let seed = self.seed.unwrap_or_else(rand::random);
         let keys = Arc::new(Keys::generate(&mut StdRng::seed_from_u64(seed)));
-        let tracking = if self.compare_pages { DirtyTracking::Compare } else { DirtyTracking::detect() };
+        let tracking = if self.compare_pages {
+            DirtyTracking::Compare
+        } else {
+            DirtyTracking::detect()
+        };
         let executor = Executor::start(Subnet::new(keys.clone(), seed, tracking))?;
         let certifier = Certifier::start(keys.clone())?;
-        let app = App { executor, certifier, keys: keys.clone() };
+        let app = App {
+            executor,
+            certifier,
+            keys: keys.clone(),
+        };
 
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("localnet-http").enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("localnet-http")
+            .enable_all()
+            .build()?;
         let (stop, stopped) = oneshot::channel::<()>();
-        let server = std::thread::Builder::new().name("localnet".into()).spawn(move || {
-            runtime.block_on(async move {
-                let listener = match tokio::net::TcpListener::from_std(listener) {
-                    Ok(listener) => listener,
-                    Err(e) => return tracing::error!("cannot serve: {e}"),
-                };
-                tokio::select! {
-                    served = axum::serve(listener, http::router(app)) => {
-                        if let Err(e) = served {
-                            tracing::error!("serving ended: {e}");
+        let server = std::thread::Builder::new()
+            .name("localnet".into())
+            .spawn(move || {
+                runtime.block_on(async move {
+                    let listener = match tokio::net::TcpListener::from_std(listener) {
+                        Ok(listener) => listener,
+                        Err(e) => return tracing::error!("cannot serve: {e}"),
+                    };
+                    tokio::select! {
+                        served = axum::serve(listener, http::router(app)) => {
+                            if let Err(e) = served {
+                                tracing::error!("serving ended: {e}");
+                            }
                         }
+                        _ = stopped => {}
                     }
-                    _ = stopped => {}
-                }
-            });
-            runtime.shutdown_timeout(Duration::from_secs(1));
-        })?;
+                });
+                runtime.shutdown_timeout(Duration::from_secs(1));
+            })?;
         Ok(Network {
             address,
             url: format!("http://{address}"),
@@ -121,7 +139,11 @@ pub struct Network {
 impl Network {
     /// A network with settings of your choice.
     pub fn builder() -> Builder {
-        Builder { address: "127.0.0.1:0".into(), seed: None, compare_pages: false }
+        Builder {
+            address: "127.0.0.1:0".into(),
+            seed: None,
+            compare_pages: false,
+        }
     }
 
     /// Where it answers, such as `http://127.0.0.1:8000`.

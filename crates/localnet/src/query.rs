@@ -34,14 +34,21 @@ impl Subnet {
     fn query_canister(&mut self, query: Query, above: &mut Vec<Principal>) -> Response {
         let id = query.canister;
         if above.contains(&id) {
-            return Err(Reject::from_canister(517, id, "Canister cannot be called by a query that waits for it"));
+            return Err(Reject::from_canister(
+                517,
+                id,
+                "Canister cannot be called by a query that waits for it",
+            ));
         }
         if above.len() >= MAX_QUERY_DEPTH {
             return Err(Reject::error(525, "Composite query call graph too deep"));
         }
         let now = self.clock.now();
         let (facts, keys) = (self.facts.clone(), self.keys.clone());
-        let canister = self.canisters.get_mut(&id).ok_or_else(|| Reject::canister_not_found(id))?;
+        let canister = self
+            .canisters
+            .get_mut(&id)
+            .ok_or_else(|| Reject::canister_not_found(id))?;
         if matches!(canister.status, crate::canister::RunStatus::Stopped) {
             return Err(Reject::stopped(id));
         }
@@ -75,7 +82,12 @@ impl Subnet {
     }
 
     /// Makes the calls of a composite query one after the other and runs their callbacks until there is an answer.
-    fn finish_query(&mut self, id: Principal, mut ran: Ran, above: &mut Vec<Principal>) -> Response {
+    fn finish_query(
+        &mut self,
+        id: Principal,
+        mut ran: Ran,
+        above: &mut Vec<Principal>,
+    ) -> Response {
         let mut open: VecDeque<OutgoingCall> = VecDeque::new();
         loop {
             if let Err(trap) = ran.outcome {
@@ -88,13 +100,21 @@ impl Subnet {
             let Some(call) = open.pop_front() else {
                 return Err(Reject::did_not_reply(id));
             };
-            let nested = Query { caller: id, canister: call.callee, method: call.method, argument: call.argument };
+            let nested = Query {
+                caller: id,
+                canister: call.callee,
+                method: call.method,
+                argument: call.argument,
+            };
             let answer = if self.is_built_in(nested.canister) {
                 self.query_built_in(nested)
             } else {
                 self.query_canister(nested, above)
             };
-            let mut execution = Execution { earlier_instructions: ran.instructions, ..ran.execution };
+            let mut execution = Execution {
+                earlier_instructions: ran.instructions,
+                ..ran.execution
+            };
             let closure = match answer {
                 Ok(reply) => {
                     execution.mode = Mode::CompositeReply;

@@ -29,12 +29,20 @@ pub type Response = Result<Vec<u8>, Reject>;
 impl Reject {
     /// A rejection without an error code.
     pub fn new(code: u32, message: impl Into<String>) -> Self {
-        Self { code, error: None, message: message.into() }
+        Self {
+            code,
+            error: None,
+            message: message.into(),
+        }
     }
 
     /// A rejection by error code; its first digit is the reject code.
     pub fn error(error: u16, message: impl Into<String>) -> Self {
-        Self { code: u32::from(error / 100), error: Some(error), message: message.into() }
+        Self {
+            code: u32::from(error / 100),
+            error: Some(error),
+            message: message.into(),
+        }
     }
 
     /// The error code as agents show it, `IC0503`.
@@ -89,7 +97,11 @@ impl Reject {
     }
 
     /// The sender does not control the canister.
-    pub fn not_controller(canister: Principal, controllers: &[Principal], sender: Principal) -> Self {
+    pub fn not_controller(
+        canister: Principal,
+        controllers: &[Principal],
+        sender: Principal,
+    ) -> Self {
         let list: Vec<String> = controllers.iter().map(Principal::to_text).collect();
         Self::error(
             512,
@@ -108,7 +120,10 @@ impl Reject {
 
     /// Something of the Internet Computer that this network does not offer.
     pub fn unsupported(what: impl std::fmt::Display) -> Self {
-        Self::new(CANISTER_REJECT, format!("emc-localnet does not support {what}"))
+        Self::new(
+            CANISTER_REJECT,
+            format!("emc-localnet does not support {what}"),
+        )
     }
 }
 
@@ -128,7 +143,10 @@ mod tests {
     #[test]
     fn the_reject_code_is_the_first_digit_of_the_error_code() {
         let r = Reject::canister_not_found(Principal::anonymous());
-        assert_eq!((r.code, r.error_code().as_deref()), (DESTINATION_INVALID, Some("IC0301")));
+        assert_eq!(
+            (r.code, r.error_code().as_deref()),
+            (DESTINATION_INVALID, Some("IC0301"))
+        );
         assert_eq!(Reject::error(207, "out of cycles").code, SYS_TRANSIENT);
     }
 }

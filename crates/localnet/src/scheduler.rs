@@ -33,11 +33,17 @@ impl Subnet {
 
     /// Network time of the next thing that becomes due by itself.
     pub fn next_due(&self) -> Option<u64> {
-        let timers = self.canisters.values().filter(|c| takes_tasks(c)).flat_map(|c| {
-            let timer = (c.timer > 0 && c.exports(Task::Timer.export())).then_some(c.timer);
-            let heartbeat = c.exports(Task::Heartbeat.export()).then_some(c.next_heartbeat);
-            timer.into_iter().chain(heartbeat)
-        });
+        let timers = self
+            .canisters
+            .values()
+            .filter(|c| takes_tasks(c))
+            .flat_map(|c| {
+                let timer = (c.timer > 0 && c.exports(Task::Timer.export())).then_some(c.timer);
+                let heartbeat = c
+                    .exports(Task::Heartbeat.export())
+                    .then_some(c.next_heartbeat);
+                timer.into_iter().chain(heartbeat)
+            });
         let delayed = self.delayed.keys().next().map(|k| k.0);
         let deadline = self.deadlines.first().map(|d| d.0);
         timers.chain(delayed).chain(deadline).min()
@@ -75,7 +81,11 @@ impl Subnet {
                 break;
             }
             self.deadlines.pop_first();
-            let Some(open) = self.canisters.get_mut(&caller).and_then(|c| c.callbacks.get_mut(&callback)) else {
+            let Some(open) = self
+                .canisters
+                .get_mut(&caller)
+                .and_then(|c| c.callbacks.get_mut(&callback))
+            else {
                 continue;
             };
             // The wait ends here: what still comes for it is dropped, because only this answer finds the callback.
@@ -86,18 +96,26 @@ impl Subnet {
             self.pool.push(
                 caller,
                 Source::Canister(callee),
-                Message::Answer(Answer { callback, response, refund: 0 }),
+                Message::Answer(Answer {
+                    callback,
+                    response,
+                    refund: 0,
+                }),
             );
         }
     }
 
     /// Ends the waiting of those who asked a canister to stop, once no call is open.
     pub fn finish_stopping(&mut self, id: Principal) {
-        let Some(c) = self.canisters.get_mut(&id) else { return };
+        let Some(c) = self.canisters.get_mut(&id) else {
+            return;
+        };
         if !c.contexts.is_empty() || !c.callbacks.is_empty() {
             return;
         }
-        let RunStatus::Stopping(waiting) = &mut c.status else { return };
+        let RunStatus::Stopping(waiting) = &mut c.status else {
+            return;
+        };
         let waiting: Vec<Origin> = std::mem::take(waiting);
         c.status = RunStatus::Stopped;
         c.version += 1;

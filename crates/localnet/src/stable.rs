@@ -76,12 +76,17 @@ impl StableMemory {
             self.undo.entry(page).or_insert_with(|| {
                 chunk.as_ref().map(|c| {
                     let at = ((page % UNDO_PER_CHUNK) * UNDO_PAGE) as usize;
-                    Box::new(c[at..at + UNDO_PAGE as usize].try_into().expect("the slice has the page's length"))
+                    Box::new(
+                        c[at..at + UNDO_PAGE as usize]
+                            .try_into()
+                            .expect("the slice has the page's length"),
+                    )
                 })
             });
         }
         for (chunk, inside, from, n) in Self::pieces(offset, data.len()) {
-            self.chunks[chunk].get_or_insert_with(|| Box::new([0; WASM_PAGE as usize]))[inside..inside + n]
+            self.chunks[chunk].get_or_insert_with(|| Box::new([0; WASM_PAGE as usize]))
+                [inside..inside + n]
                 .copy_from_slice(&data[from..from + n]);
         }
         Ok(())

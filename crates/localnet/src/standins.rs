@@ -45,7 +45,10 @@ struct CreationArgs {
 
 #[derive(CandidType)]
 enum CreateCanisterResult {
-    Ok { block_id: Nat, canister_id: Principal },
+    Ok {
+        block_id: Nat,
+        canister_id: Principal,
+    },
     Err(CreateCanisterError),
 }
 
@@ -64,7 +67,13 @@ impl CyclesLedger {
 }
 
 fn decode<'a, T: Deserialize<'a> + CandidType>(bytes: &'a [u8]) -> Result<T, Reject> {
-    candid::decode_one(bytes).map_err(|e| Reject::from_canister(503, CYCLES_LEDGER, format!("failed to decode call arguments: {e}")))
+    candid::decode_one(bytes).map_err(|e| {
+        Reject::from_canister(
+            503,
+            CYCLES_LEDGER,
+            format!("failed to decode call arguments: {e}"),
+        )
+    })
 }
 
 fn encode<T: CandidType>(value: T) -> Vec<u8> {
@@ -80,7 +89,11 @@ impl Subnet {
 
     /// Refuses at the door what cannot succeed.
     pub fn admit_built_in(&mut self, call: &UserCall) -> Result<(), Reject> {
-        if call.canister == Principal::management_canister() { self.admit_management(call) } else { Ok(()) }
+        if call.canister == Principal::management_canister() {
+            self.admit_management(call)
+        } else {
+            Ok(())
+        }
     }
 
     /// Answers a call.
@@ -107,36 +120,64 @@ impl Subnet {
     fn read_stand_in(&mut self, id: Principal, method: &str, argument: &[u8]) -> Response {
         let ledger = id == CYCLES_LEDGER;
         match method {
-            "icrc1_balance_of" if ledger => Ok(encode(Nat::from(self.ledger.balance(&decode(argument)?)))),
+            "icrc1_balance_of" if ledger => {
+                Ok(encode(Nat::from(self.ledger.balance(&decode(argument)?))))
+            }
             "icrc1_fee" if ledger => Ok(encode(Nat::from(0u8))),
             "icrc1_decimals" if ledger => Ok(encode(12u8)),
             "icrc1_symbol" if ledger => Ok(encode("TCYCLES")),
             "icrc1_name" if ledger => Ok(encode("Cycles Ledger (stand-in)")),
             "icrc1_total_supply" if ledger => Ok(encode(Nat::from(ENDOWMENT))),
             "get_default_subnets" if !ledger => Ok(encode(vec![self.keys.subnet])),
-            "get_subnet_types_to_subnets" if !ledger => Ok(encode(SubnetTypes { data: Vec::new() })),
-            "get_icp_xdr_conversion_rate" if !ledger => Err(Reject::unsupported("converting ICP: there is no ICP here")),
+            "get_subnet_types_to_subnets" if !ledger => {
+                Ok(encode(SubnetTypes { data: Vec::new() }))
+            }
+            "get_icp_xdr_conversion_rate" if !ledger => {
+                Err(Reject::unsupported("converting ICP: there is no ICP here"))
+            }
             other => {
-                let name = if ledger { "cycles ledger" } else { "cycles minting canister" };
-                Err(Reject::unsupported(format!("the method {other} of the {name}, which is only a stand-in here")))
+                let name = if ledger {
+                    "cycles ledger"
+                } else {
+                    "cycles minting canister"
+                };
+                Err(Reject::unsupported(format!(
+                    "the method {other} of the {name}, which is only a stand-in here"
+                )))
             }
         }
     }
 
-    fn ledger_create_canister(&mut self, caller: Principal, origin: Origin, argument: &[u8]) -> Response {
+    fn ledger_create_canister(
+        &mut self,
+        caller: Principal,
+        origin: Origin,
+        argument: &[u8],
+    ) -> Response {
         let args: CreateCanister = decode(argument)?;
-        let balance = self.ledger.balance(&Account { owner: caller, subaccount: None });
+        let balance = self.ledger.balance(&Account {
+            owner: caller,
+            subaccount: None,
+        });
         let amount = u128::try_from(args.amount.0).unwrap_or(u128::MAX);
         if amount > balance {
             let balance = Nat::from(balance);
-            return Ok(encode(CreateCanisterResult::Err(CreateCanisterError::InsufficientFunds { balance })));
+            return Ok(encode(CreateCanisterResult::Err(
+                CreateCanisterError::InsufficientFunds { balance },
+            )));
         }
-        let settings = args.creation_args.and_then(|c| c.settings).unwrap_or_default();
+        let settings = args
+            .creation_args
+            .and_then(|c| c.settings)
+            .unwrap_or_default();
         Settings::new(caller).apply(settings.clone())?;
         let canister_id = self.create(caller, origin, settings, amount, None)?;
         *self.ledger.spent.entry(caller).or_default() += amount;
         self.ledger.blocks += 1;
-        Ok(encode(CreateCanisterResult::Ok { block_id: Nat::from(self.ledger.blocks - 1), canister_id }))
+        Ok(encode(CreateCanisterResult::Ok {
+            block_id: Nat::from(self.ledger.blocks - 1),
+            canister_id,
+        }))
     }
 }
 

@@ -35,7 +35,11 @@ impl Tree {
         if let Some(value) = &self.value {
             return leaf(value.clone());
         }
-        let nodes: Vec<HashTree> = self.children.iter().map(|(k, t)| label(k.clone(), t.hash_tree())).collect();
+        let nodes: Vec<HashTree> = self
+            .children
+            .iter()
+            .map(|(k, t)| label(k.clone(), t.hash_tree()))
+            .collect();
         balanced(&nodes)
     }
 }
@@ -59,9 +63,15 @@ fn balanced_except(nodes: &[HashTree], keep: usize) -> HashTree {
     let middle = nodes.len() / 2;
     let (left, right) = nodes.split_at(middle);
     if keep < middle {
-        fork(balanced_except(left, keep), pruned(balanced(right).digest()))
+        fork(
+            balanced_except(left, keep),
+            pruned(balanced(right).digest()),
+        )
     } else {
-        fork(pruned(balanced(left).digest()), balanced_except(right, keep - middle))
+        fork(
+            pruned(balanced(left).digest()),
+            balanced_except(right, keep - middle),
+        )
     }
 }
 
@@ -76,19 +86,33 @@ pub struct StatusBatch {
 impl StatusBatch {
     /// A batch of request ids with the tree below each.
     pub fn new(statuses: BTreeMap<[u8; 32], Tree>, time: u64) -> Self {
-        let (ids, nodes) = statuses.into_iter().map(|(id, t)| (id, label(id.to_vec(), t.hash_tree()))).unzip();
-        Self { ids, nodes, time: label("time", leaf(leb128(time))) }
+        let (ids, nodes) = statuses
+            .into_iter()
+            .map(|(id, t)| (id, label(id.to_vec(), t.hash_tree())))
+            .unzip();
+        Self {
+            ids,
+            nodes,
+            time: label("time", leaf(leb128(time))),
+        }
     }
 
     /// What is signed.
     pub fn digest(&self) -> [u8; 32] {
-        fork(label("request_status", balanced(&self.nodes)), self.time.clone()).digest()
+        fork(
+            label("request_status", balanced(&self.nodes)),
+            self.time.clone(),
+        )
+        .digest()
     }
 
     /// The tree that shows one request; none if it is not in the batch.
     pub fn witness(&self, id: &[u8; 32]) -> Option<HashTree> {
         let at = self.ids.binary_search(id).ok()?;
-        Some(fork(label("request_status", balanced_except(&self.nodes, at)), self.time.clone()))
+        Some(fork(
+            label("request_status", balanced_except(&self.nodes, at)),
+            self.time.clone(),
+        ))
     }
 }
 
@@ -126,8 +150,14 @@ mod tests {
             assert_eq!(tree.digest(), batch.digest());
             let path = |j: u8| [b"request_status".to_vec(), vec![j; 32], b"status".to_vec()];
             assert!(matches!(tree.lookup_path(path(i)), LookupResult::Found(v) if v == [i]));
-            assert!(!matches!(tree.lookup_path(path((i + 1) % 7)), LookupResult::Found(_)));
-            assert!(matches!(tree.lookup_path([b"time".to_vec()]), LookupResult::Found(_)));
+            assert!(!matches!(
+                tree.lookup_path(path((i + 1) % 7)),
+                LookupResult::Found(_)
+            ));
+            assert!(matches!(
+                tree.lookup_path([b"time".to_vec()]),
+                LookupResult::Found(_)
+            ));
         }
         assert!(batch.witness(&[9; 32]).is_none());
     }

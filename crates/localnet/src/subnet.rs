@@ -70,7 +70,10 @@ impl Subnet {
     /// An empty network.
     pub fn new(keys: Arc<Keys>, seed: u64, tracking: DirtyTracking) -> Self {
         Self {
-            facts: Arc::new(NetworkFacts { subnet: keys.subnet, root_key: keys.root_der.clone() }),
+            facts: Arc::new(NetworkFacts {
+                subnet: keys.subnet,
+                root_key: keys.root_der.clone(),
+            }),
             keys,
             tracking,
             canisters: BTreeMap::new(),
@@ -114,7 +117,10 @@ impl Subnet {
             Origin::System => {}
             Origin::Ingress(id) => self.ingress.complete(id, response),
             Origin::Call { canister, callback } => {
-                let known = self.canisters.get(&canister).is_some_and(|c| c.callbacks.contains_key(&callback));
+                let known = self
+                    .canisters
+                    .get(&canister)
+                    .is_some_and(|c| c.callbacks.contains_key(&callback));
                 if !known || self.expired.contains(&callback) {
                     // Too late: the answer is dropped, its cycles are not.
                     if let Some(c) = self.canisters.get_mut(&canister) {
@@ -130,11 +136,18 @@ impl Subnet {
                 let (response, delay_ns) = match lose {
                     None => (response, 0),
                     Some((fault, delay_ns)) => (
-                        Err(Reject::new(SYS_UNKNOWN, format!("The reply was lost: injected fault {fault}"))),
+                        Err(Reject::new(
+                            SYS_UNKNOWN,
+                            format!("The reply was lost: injected fault {fault}"),
+                        )),
                         delay_ns.unwrap_or(0),
                     ),
                 };
-                let answer = Message::Answer(Answer { callback, response, refund });
+                let answer = Message::Answer(Answer {
+                    callback,
+                    response,
+                    refund,
+                });
                 self.send(canister, Source::Canister(from), answer, delay_ns);
             }
         }
@@ -157,7 +170,11 @@ impl Subnet {
     }
 
     /// Opens a call context.
-    pub fn open_context(&mut self, canister: Principal, context: crate::call_context::CallContext) -> ContextId {
+    pub fn open_context(
+        &mut self,
+        canister: Principal,
+        context: crate::call_context::CallContext,
+    ) -> ContextId {
         let id = self.next_number();
         if let Some(c) = self.canisters.get_mut(&canister) {
             c.contexts.insert(id, context);

@@ -1,8 +1,8 @@
 //! A canister's Wasm module: unpacked, checked, and rewritten so that the network can reach what it must: table 0
 //! (callbacks), the mutable globals (they are state) and the start function (it runs once, at installation).
 
-use crate::system_api::{self, Host};
 use crate::memory::HeapCreator;
+use crate::system_api::{self, Host};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Read;
@@ -48,7 +48,9 @@ pub struct CanisterModule {
 
 impl std::fmt::Debug for CanisterModule {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CanisterModule").field("hash", &hex::encode(self.hash)).finish_non_exhaustive()
+        f.debug_struct("CanisterModule")
+            .field("hash", &hex::encode(self.hash))
+            .finish_non_exhaustive()
     }
 }
 
@@ -68,7 +70,7 @@ fn runtime() -> &'static Runtime {
             .memory_init_cow(false)
             .wasm_multi_memory(false)
             .wasm_memory64(false)
-            .max_wasm_stack(4 << 20)
+            .max_wasm_stack(2 << 20)
             .cranelift_opt_level(wasmtime::OptLevel::Speed);
         let engine = Engine::new(&config).expect("a constant configuration that the tests start");
         let mut linker = Linker::new(&engine);
@@ -123,7 +125,9 @@ fn compile(installed: &[u8], hash: [u8; 32]) -> Result<CanisterModule, String> {
 fn unpack(installed: &[u8]) -> Result<Vec<u8>, String> {
     if !installed.starts_with(&[0x1f, 0x8b]) {
         if !installed.starts_with(b"\0asm") {
-            return Err("module doesn't start with the expected magic sequence (\\0asm, or gzip)".into());
+            return Err(
+                "module doesn't start with the expected magic sequence (\\0asm, or gzip)".into(),
+            );
         }
         return Ok(installed.to_vec());
     }
@@ -133,7 +137,9 @@ fn unpack(installed: &[u8]) -> Result<Vec<u8>, String> {
         .read_to_end(&mut wasm)
         .map_err(|e| format!("failed to decompress the module: {e}"))?;
     if wasm.len() as u64 > MAX_MODULE_BYTES {
-        return Err(format!("the decompressed module is larger than {MAX_MODULE_BYTES} bytes"));
+        return Err(format!(
+            "the decompressed module is larger than {MAX_MODULE_BYTES} bytes"
+        ));
     }
     Ok(wasm)
 }
@@ -210,8 +216,13 @@ fn rewrite(wasm: &[u8]) -> Result<Rewritten, String> {
             Payload::CustomSection(section) => {
                 for (prefix, public) in [("icp:public ", true), ("icp:private ", false)] {
                     if let Some(name) = section.name().strip_prefix(prefix) {
-                        metadata
-                            .insert(name.to_string(), Metadata { public, content: section.data().to_vec() });
+                        metadata.insert(
+                            name.to_string(),
+                            Metadata {
+                                public,
+                                content: section.data().to_vec(),
+                            },
+                        );
                     }
                 }
             }
@@ -234,11 +245,20 @@ fn rewrite(wasm: &[u8]) -> Result<Rewritten, String> {
         exporting.export(START, ExportKind::Func, function);
         exports.insert(START.to_string());
     }
-    Ok(Rewritten { wasm: assemble(wasm, &sections, &exporting), exports, metadata, globals: names })
+    Ok(Rewritten {
+        wasm: assemble(wasm, &sections, &exporting),
+        exports,
+        metadata,
+        globals: names,
+    })
 }
 
 /// Puts the sections together again, the new export section where the format wants it.
-fn assemble(wasm: &[u8], sections: &[(u8, std::ops::Range<usize>)], exporting: &ExportSection) -> Vec<u8> {
+fn assemble(
+    wasm: &[u8],
+    sections: &[(u8, std::ops::Range<usize>)],
+    exporting: &ExportSection,
+) -> Vec<u8> {
     const ELEMENT: u8 = 9;
     const CODE: u8 = 10;
     const DATA: u8 = 11;
@@ -250,7 +270,10 @@ fn assemble(wasm: &[u8], sections: &[(u8, std::ops::Range<usize>)], exporting: &
             module.section(exporting);
             exported = true;
         }
-        module.section(&RawSection { id: *id, data: &wasm[range.clone()] });
+        module.section(&RawSection {
+            id: *id,
+            data: &wasm[range.clone()],
+        });
     }
     if !exported {
         module.section(exporting);
@@ -270,7 +293,11 @@ fn check_exports(module: &Module) -> Result<(), String> {
         "canister_on_low_wasm_memory",
         "canister_transformation",
     ];
-    const METHODS: [&str; 3] = ["canister_update ", "canister_query ", "canister_composite_query "];
+    const METHODS: [&str; 3] = [
+        "canister_update ",
+        "canister_query ",
+        "canister_composite_query ",
+    ];
     let mut methods = BTreeSet::new();
     for export in module.exports() {
         let name = export.name();
@@ -279,18 +306,24 @@ fn check_exports(module: &Module) -> Result<(), String> {
         }
         let method = METHODS.iter().find_map(|prefix| name.strip_prefix(prefix));
         if method.is_none() && !SYSTEM.contains(&name) {
-            return Err(format!("Exporting reserved function '{name}' with \"canister_\" prefix"));
+            return Err(format!(
+                "Exporting reserved function '{name}' with \"canister_\" prefix"
+            ));
         }
         let wasmtime::ExternType::Func(ty) = export.ty() else {
             return Err(format!("Export '{name}' is not a function"));
         };
         if ty.params().len() + ty.results().len() > 0 {
-            return Err(format!("Invalid function signature of '{name}': it must take and return nothing"));
+            return Err(format!(
+                "Invalid function signature of '{name}': it must take and return nothing"
+            ));
         }
         if let Some(method) = method
             && !methods.insert(method.to_string())
         {
-            return Err(format!("Duplicate function '{method}' exported with different types"));
+            return Err(format!(
+                "Duplicate function '{method}' exported with different types"
+            ));
         }
     }
     Ok(())

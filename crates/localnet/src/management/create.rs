@@ -7,8 +7,8 @@ use crate::reject::Reject;
 use crate::subnet::Subnet;
 use candid::Principal;
 use ic_management_canister_types::{
-    CanisterSettings, ChangeDetails, CreateCanisterArgs, CreationRecord, ProvisionalCreateCanisterWithCyclesArgs,
-    ProvisionalTopUpCanisterArgs,
+    CanisterSettings, ChangeDetails, CreateCanisterArgs, CreationRecord,
+    ProvisionalCreateCanisterWithCyclesArgs, ProvisionalTopUpCanisterArgs,
 };
 
 /// Cycles of a provisional canister when the creator names none.
@@ -22,7 +22,13 @@ impl Subnet {
         (args,): (CreateCanisterArgs,),
         cycles: u128,
     ) -> Result<Principal> {
-        self.create(caller, origin, args.settings.unwrap_or_default(), cycles, None)
+        self.create(
+            caller,
+            origin,
+            args.settings.unwrap_or_default(),
+            cycles,
+            None,
+        )
     }
 
     pub(super) fn provisional_create(
@@ -31,11 +37,22 @@ impl Subnet {
         origin: Origin,
         (args,): (ProvisionalCreateCanisterWithCyclesArgs,),
     ) -> Result<Principal> {
-        let cycles = args.amount.map_or(Ok(PROVISIONAL_CYCLES), |n| amount(n, "amount"))?;
-        self.create(caller, origin, args.settings.unwrap_or_default(), cycles, args.specified_id)
+        let cycles = args
+            .amount
+            .map_or(Ok(PROVISIONAL_CYCLES), |n| amount(n, "amount"))?;
+        self.create(
+            caller,
+            origin,
+            args.settings.unwrap_or_default(),
+            cycles,
+            args.specified_id,
+        )
     }
 
-    pub(super) fn provisional_top_up(&mut self, (args,): (ProvisionalTopUpCanisterArgs,)) -> Result<Vec<u8>> {
+    pub(super) fn provisional_top_up(
+        &mut self,
+        (args,): (ProvisionalTopUpCanisterArgs,),
+    ) -> Result<Vec<u8>> {
         let more = amount(args.amount, "amount")?;
         let canister = self.existing(args.canister_id)?;
         canister.cycles = canister.cycles.saturating_add(more);
@@ -63,12 +80,17 @@ impl Subnet {
             }
             Some(id) if id.as_slice().len() == 10 && id.as_slice().ends_with(&[1, 1]) => id,
             Some(id) => {
-                return Err(Reject::invalid_payload(format!("The `specified_id` {id} is not a canister id")));
+                return Err(Reject::invalid_payload(format!(
+                    "The `specified_id` {id} is not a canister id"
+                )));
             }
         };
         let controllers = made.controllers.clone();
         self.canisters.insert(id, Canister::new(id, made, cycles));
-        let details = ChangeDetails::Creation(CreationRecord { controllers, environment_variables_hash: None });
+        let details = ChangeDetails::Creation(CreationRecord {
+            controllers,
+            environment_variables_hash: None,
+        });
         self.record(id, caller, origin, details);
         Ok(id)
     }

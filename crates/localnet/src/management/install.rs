@@ -14,8 +14,8 @@ use crate::system_api::{Execution, Mode, Trap};
 use crate::wasm_module::{self, CanisterModule, START};
 use candid::Principal;
 use ic_management_canister_types::{
-    CanisterInstallMode, ChangeDetails, CodeDeploymentMode, CodeDeploymentRecord, InstallCodeArgs, UpgradeFlags,
-    WasmMemoryPersistence,
+    CanisterInstallMode, ChangeDetails, CodeDeploymentMode, CodeDeploymentRecord, InstallCodeArgs,
+    UpgradeFlags, WasmMemoryPersistence,
 };
 use std::sync::Arc;
 
@@ -26,7 +26,14 @@ impl Subnet {
         origin: Origin,
         (args,): (InstallCodeArgs,),
     ) -> Result<Vec<u8>> {
-        self.install(caller, origin, args.canister_id, args.mode, &args.wasm_module, args.arg)
+        self.install(
+            caller,
+            origin,
+            args.canister_id,
+            args.mode,
+            &args.wasm_module,
+            args.arg,
+        )
     }
 
     pub(super) fn install(
@@ -49,7 +56,9 @@ impl Subnet {
                     ),
                 ));
             }
-            CanisterInstallMode::Upgrade(_) if canister.code.is_none() => return Err(Reject::no_wasm_module(id)),
+            CanisterInstallMode::Upgrade(_) if canister.code.is_none() => {
+                return Err(Reject::no_wasm_module(id));
+            }
             _ => {}
         }
         let module = wasm_module::load(module).map_err(|e| {
@@ -67,7 +76,10 @@ impl Subnet {
             CanisterInstallMode::Reinstall => CodeDeploymentMode::Reinstall,
             CanisterInstallMode::Upgrade(_) => CodeDeploymentMode::Upgrade,
         };
-        let details = ChangeDetails::CodeDeployment(CodeDeploymentRecord { mode, module_hash: hash });
+        let details = ChangeDetails::CodeDeployment(CodeDeploymentRecord {
+            mode,
+            module_hash: hash,
+        });
         self.record(id, caller, origin, details);
         Ok(encode(()))
     }
@@ -93,14 +105,25 @@ impl Subnet {
         let upgrade = matches!(mode, CanisterInstallMode::Upgrade(_));
         let mut certified_data = None;
         if let CanisterInstallMode::Upgrade(flags) = mode {
-            let UpgradeFlags { skip_pre_upgrade, wasm_memory_persistence } = flags.unwrap_or_default();
+            let UpgradeFlags {
+                skip_pre_upgrade,
+                wasm_memory_persistence,
+            } = flags.unwrap_or_default();
             if wasm_memory_persistence == Some(WasmMemoryPersistence::Keep) {
-                return Err(Trap::contract("emc-localnet does not support wasm_memory_persistence = keep"));
+                return Err(Trap::contract(
+                    "emc-localnet does not support wasm_memory_persistence = keep",
+                ));
             }
             if skip_pre_upgrade != Some(true) && canister.exports("canister_pre_upgrade") {
                 let mut execution = view(canister, Mode::PreUpgrade);
                 execution.argument.clear();
-                let ran = step(canister, "canister_pre_upgrade", "pre_upgrade", execution, logged);
+                let ran = step(
+                    canister,
+                    "canister_pre_upgrade",
+                    "pre_upgrade",
+                    execution,
+                    logged,
+                );
                 if let Err(trap) = ran.outcome {
                     canister.undo();
                     return Err(trap);
@@ -122,7 +145,11 @@ impl Subnet {
             timer: std::mem::take(&mut canister.timer),
         };
         // 3. Its start function and its init or post_upgrade.
-        let hook = if upgrade { ("canister_post_upgrade", "post_upgrade") } else { ("canister_init", "init") };
+        let hook = if upgrade {
+            ("canister_post_upgrade", "post_upgrade")
+        } else {
+            ("canister_init", "init")
+        };
         let mut last = view(canister, Mode::Init);
         for (export, kind, mode) in [(START, "start", Mode::Start), (hook.0, hook.1, Mode::Init)] {
             if !canister.exports(export) {
@@ -138,7 +165,11 @@ impl Subnet {
         // 4. All of it becomes true at once.
         if last.certified_data.is_none() {
             // An upgrade keeps what was certified before; other modes start empty.
-            last.certified_data = if upgrade { certified_data } else { Some(Vec::new()) };
+            last.certified_data = if upgrade {
+                certified_data
+            } else {
+                Some(Vec::new())
+            };
         }
         canister.keep(&mut last);
         Ok(())
@@ -168,7 +199,13 @@ impl Replaced {
     }
 }
 
-fn step(canister: &mut Canister, export: &str, kind: &'static str, execution: Execution, logged: &mut Vec<Executed>) -> Ran {
+fn step(
+    canister: &mut Canister,
+    export: &str,
+    kind: &'static str,
+    execution: Execution,
+    logged: &mut Vec<Executed>,
+) -> Ran {
     let mut ran = canister.run(&Entry::Export(export.into()), execution);
     canister.log(ran.execution.time, std::mem::take(&mut ran.execution.logs));
     logged.push(Executed {
@@ -180,7 +217,10 @@ fn step(canister: &mut Canister, export: &str, kind: &'static str, execution: Ex
         method: String::new(),
         instructions: ran.instructions,
         dirty_pages: 0,
-        outcome: ran.outcome.as_ref().map_or_else(ToString::to_string, |()| "ok".to_string()),
+        outcome: ran
+            .outcome
+            .as_ref()
+            .map_or_else(ToString::to_string, |()| "ok".to_string()),
     });
     ran
 }

@@ -10,21 +10,31 @@ use candid::Principal;
 use ic_management_canister_types::{CanisterIdRecord, ChangeDetails, UninstallCodeArgs};
 
 impl Subnet {
-    pub(super) fn start_canister(&mut self, caller: Principal, (of,): (CanisterIdRecord,)) -> Result<Vec<u8>> {
+    pub(super) fn start_canister(
+        &mut self,
+        caller: Principal,
+        (of,): (CanisterIdRecord,),
+    ) -> Result<Vec<u8>> {
         let id = of.canister_id;
         let canister = self.controlled(id, caller)?;
         let before = std::mem::replace(&mut canister.status, RunStatus::Running);
         canister.version += 1;
         if let RunStatus::Stopping(waiting) = before {
             for origin in waiting {
-                let reject = Reject::error(511, format!("Canister {id}'s stop request was cancelled"));
+                let reject =
+                    Reject::error(511, format!("Canister {id}'s stop request was cancelled"));
                 self.respond(Principal::management_canister(), origin, Err(reject), 0);
             }
         }
         Ok(encode(()))
     }
 
-    pub(super) fn stop_canister(&mut self, caller: Principal, origin: Origin, id: Principal) -> Result<Done> {
+    pub(super) fn stop_canister(
+        &mut self,
+        caller: Principal,
+        origin: Origin,
+        id: Principal,
+    ) -> Result<Done> {
         let canister = self.controlled(id, caller)?;
         match &mut canister.status {
             RunStatus::Stopped => return Ok(Done::Now(encode(()), 0)),
@@ -35,11 +45,18 @@ impl Subnet {
         Ok(Done::Later)
     }
 
-    pub(super) fn delete_canister(&mut self, caller: Principal, (of,): (CanisterIdRecord,)) -> Result<Vec<u8>> {
+    pub(super) fn delete_canister(
+        &mut self,
+        caller: Principal,
+        (of,): (CanisterIdRecord,),
+    ) -> Result<Vec<u8>> {
         let id = of.canister_id;
         let canister = self.controlled(id, caller)?;
         if !matches!(canister.status, RunStatus::Stopped) {
-            return Err(Reject::error(510, format!("Canister {id} must be stopped before it is deleted.")));
+            return Err(Reject::error(
+                510,
+                format!("Canister {id} must be stopped before it is deleted."),
+            ));
         }
         self.canisters.remove(&id);
         Ok(encode(()))
@@ -66,7 +83,10 @@ impl Subnet {
             told.push((context.origin, std::mem::take(&mut context.available)));
         }
         for (waiting, refund) in told {
-            let reject = Reject::new(crate::reject::CANISTER_REJECT, "Canister has been uninstalled.");
+            let reject = Reject::new(
+                crate::reject::CANISTER_REJECT,
+                "Canister has been uninstalled.",
+            );
             self.respond(id, waiting, Err(reject), refund);
         }
         self.record(id, caller, origin, ChangeDetails::CodeUninstall);

@@ -23,13 +23,22 @@ impl Subnet {
                 LogVisibility::AllowedViewers(viewers) => viewers.contains(&caller),
             };
         if !allowed {
-            return Err(Reject::error(406, format!("Caller {caller} is not allowed to access canister logs")));
+            return Err(Reject::error(
+                406,
+                format!("Caller {caller} is not allowed to access canister logs"),
+            ));
         }
         let canister_log_records = canister
             .logs
             .iter()
-            .map(|l| CanisterLogRecord { idx: l.index, timestamp_nanos: l.time, content: l.content.clone() })
+            .map(|l| CanisterLogRecord {
+                idx: l.index,
+                timestamp_nanos: l.time,
+                content: l.content.clone(),
+            })
             .collect();
-        Ok(encode((FetchCanisterLogsResult { canister_log_records },)))
+        Ok(encode((FetchCanisterLogsResult {
+            canister_log_records,
+        },)))
     }
 }

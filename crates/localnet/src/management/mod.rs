@@ -15,7 +15,9 @@ use crate::reject::{Reject, Response};
 use crate::subnet::Subnet;
 use candid::utils::{ArgumentDecoder, ArgumentEncoder};
 use candid::{Nat, Principal};
-use ic_management_canister_types::{CanisterIdRecord, Change, ChangeDetails, ChangeOrigin, FromCanisterRecord, FromUserRecord};
+use ic_management_canister_types::{
+    CanisterIdRecord, Change, ChangeDetails, ChangeOrigin, FromCanisterRecord, FromUserRecord,
+};
 use rand::RngCore;
 
 type Result<T> = std::result::Result<T, Reject>;
@@ -29,7 +31,13 @@ enum Done {
 }
 
 /// Methods that only canisters may call.
-const ONLY_CANISTERS: [&str; 5] = ["raw_rand", "create_canister", "deposit_cycles", "http_request", "canister_info"];
+const ONLY_CANISTERS: [&str; 5] = [
+    "raw_rand",
+    "create_canister",
+    "deposit_cycles",
+    "http_request",
+    "canister_info",
+];
 
 /// Methods of the specification that this network does not offer.
 const NOT_OFFERED: [&str; 21] = [
@@ -57,7 +65,8 @@ const NOT_OFFERED: [&str; 21] = [
 ];
 
 fn decode<'a, T: ArgumentDecoder<'a>>(method: &str, bytes: &'a [u8]) -> Result<T> {
-    candid::decode_args(bytes).map_err(|e| Reject::invalid_payload(format!("Error decoding candid of {method}: {e}")))
+    candid::decode_args(bytes)
+        .map_err(|e| Reject::invalid_payload(format!("Error decoding candid of {method}: {e}")))
 }
 
 fn encode<T: ArgumentEncoder>(values: T) -> Vec<u8> {
@@ -65,7 +74,8 @@ fn encode<T: ArgumentEncoder>(values: T) -> Vec<u8> {
 }
 
 fn amount(n: Nat, what: &str) -> Result<u128> {
-    u128::try_from(n.0).map_err(|_| Reject::invalid_payload(format!("{what} does not fit into 128 bits")))
+    u128::try_from(n.0)
+        .map_err(|_| Reject::invalid_payload(format!("{what} does not fit into 128 bits")))
 }
 
 impl Subnet {
@@ -82,7 +92,14 @@ impl Subnet {
     }
 
     fn managed(&mut self, request: Request) -> Result<Done> {
-        let Request { caller, method, argument, cycles, origin, .. } = request;
+        let Request {
+            caller,
+            method,
+            argument,
+            cycles,
+            origin,
+            ..
+        } = request;
         let arg = &argument[..];
         let done = |reply: Vec<u8>| Ok(Done::Now(reply, cycles));
         if matches!(origin, Origin::Ingress(_)) && ONLY_CANISTERS.contains(&method.as_str()) {
@@ -94,7 +111,10 @@ impl Subnet {
         match method.as_str() {
             "create_canister" => {
                 let id = self.create_canister(caller, origin, decode(&method, arg)?, cycles)?;
-                Ok(Done::Now(encode((CanisterIdRecord { canister_id: id },)), 0))
+                Ok(Done::Now(
+                    encode((CanisterIdRecord { canister_id: id },)),
+                    0,
+                ))
             }
             "provisional_create_canister_with_cycles" => {
                 let id = self.provisional_create(caller, origin, decode(&method, arg)?)?;
@@ -107,12 +127,16 @@ impl Subnet {
                 Ok(Done::Now(encode(()), 0))
             }
             "install_code" => done(self.install_code(caller, origin, decode(&method, arg)?)?),
-            "install_chunked_code" => done(self.install_chunked_code(caller, origin, decode(&method, arg)?)?),
+            "install_chunked_code" => {
+                done(self.install_chunked_code(caller, origin, decode(&method, arg)?)?)
+            }
             "uninstall_code" => done(self.uninstall_code(caller, origin, decode(&method, arg)?)?),
             "upload_chunk" => done(self.upload_chunk(caller, decode(&method, arg)?)?),
             "stored_chunks" => done(self.stored_chunks(caller, decode(&method, arg)?)?),
             "clear_chunk_store" => done(self.clear_chunk_store(caller, decode(&method, arg)?)?),
-            "update_settings" => done(self.update_settings(caller, origin, decode(&method, arg)?)?),
+            "update_settings" => {
+                done(self.update_settings(caller, origin, decode(&method, arg)?)?)
+            }
             "start_canister" => done(self.start_canister(caller, decode(&method, arg)?)?),
             "stop_canister" => {
                 let (of,): (CanisterIdRecord,) = decode(&method, arg)?;
@@ -128,8 +152,13 @@ impl Subnet {
                 self.randomness.fill_bytes(&mut bytes);
                 done(encode((bytes,)))
             }
-            other if NOT_OFFERED.contains(&other) => Err(Reject::unsupported(format!("the management method {other}"))),
-            other => Err(Reject::error(536, format!("Management canister has no method '{other}'"))),
+            other if NOT_OFFERED.contains(&other) => Err(Reject::unsupported(format!(
+                "the management method {other}"
+            ))),
+            other => Err(Reject::error(
+                536,
+                format!("Management canister has no method '{other}'"),
+            )),
         }
     }
 
@@ -138,7 +167,10 @@ impl Subnet {
         match method {
             "fetch_canister_logs" => self.fetch_canister_logs(caller, decode(method, arg)?),
             "canister_status" => self.canister_status(caller, decode(method, arg)?),
-            other => Err(Reject::error(536, format!("Management canister has no query method '{other}'"))),
+            other => Err(Reject::error(
+                536,
+                format!("Management canister has no query method '{other}'"),
+            )),
         }
     }
 
@@ -147,20 +179,29 @@ impl Subnet {
         if ONLY_CANISTERS.contains(&call.method.as_str()) {
             return Err(Reject::new(
                 crate::reject::CANISTER_REJECT,
-                format!("ic00 method {} can be called only by a canister", call.method),
+                format!(
+                    "ic00 method {} can be called only by a canister",
+                    call.method
+                ),
             ));
         }
         Ok(())
     }
 
     fn existing(&mut self, id: Principal) -> Result<&mut Canister> {
-        self.canisters.get_mut(&id).ok_or_else(|| Reject::canister_not_found(id))
+        self.canisters
+            .get_mut(&id)
+            .ok_or_else(|| Reject::canister_not_found(id))
     }
 
     fn controlled(&mut self, id: Principal, caller: Principal) -> Result<&mut Canister> {
         let canister = self.existing(id)?;
         if !canister.is_controller(caller) {
-            return Err(Reject::not_controller(id, &canister.settings.controllers, caller));
+            return Err(Reject::not_controller(
+                id,
+                &canister.settings.controllers,
+                caller,
+            ));
         }
         Ok(canister)
     }
@@ -169,11 +210,14 @@ impl Subnet {
     fn record(&mut self, id: Principal, caller: Principal, origin: Origin, details: ChangeDetails) {
         const KEPT: usize = 20;
         let timestamp_nanos = self.clock.now();
-        let Some(canister) = self.canisters.get_mut(&id) else { return };
+        let Some(canister) = self.canisters.get_mut(&id) else {
+            return;
+        };
         let origin = match origin {
-            Origin::Call { canister, .. } => {
-                ChangeOrigin::FromCanister(FromCanisterRecord { canister_id: canister, canister_version: None })
-            }
+            Origin::Call { canister, .. } => ChangeOrigin::FromCanister(FromCanisterRecord {
+                canister_id: canister,
+                canister_version: None,
+            }),
             _ => ChangeOrigin::FromUser(FromUserRecord { user_id: caller }),
         };
         canister.changes += 1;

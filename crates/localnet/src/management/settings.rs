@@ -44,7 +44,9 @@ fn set(to: &mut u128, value: Option<Nat>, what: &str, max: u128) -> Result<()> {
     if let Some(n) = value {
         let n = amount(n, what)?;
         if n > max {
-            return Err(invalid(format!("{what} expected to be in the range [0..{max}], got {n}")));
+            return Err(invalid(format!(
+                "{what} expected to be in the range [0..{max}], got {n}"
+            )));
         }
         *to = n;
     }
@@ -66,19 +68,54 @@ impl Settings {
             controllers.dedup();
             s.controllers = controllers;
         }
-        set(&mut s.compute_allocation, new.compute_allocation, "ComputeAllocation", 100)?;
-        set(&mut s.memory_allocation, new.memory_allocation, "MemoryAllocation", 1 << 48)?;
-        set(&mut s.freezing_threshold, new.freezing_threshold, "freezing_threshold", u128::from(u64::MAX))?;
-        set(&mut s.reserved_cycles_limit, new.reserved_cycles_limit, "reserved_cycles_limit", u128::MAX)?;
+        set(
+            &mut s.compute_allocation,
+            new.compute_allocation,
+            "ComputeAllocation",
+            100,
+        )?;
+        set(
+            &mut s.memory_allocation,
+            new.memory_allocation,
+            "MemoryAllocation",
+            1 << 48,
+        )?;
+        set(
+            &mut s.freezing_threshold,
+            new.freezing_threshold,
+            "freezing_threshold",
+            u128::from(u64::MAX),
+        )?;
+        set(
+            &mut s.reserved_cycles_limit,
+            new.reserved_cycles_limit,
+            "reserved_cycles_limit",
+            u128::MAX,
+        )?;
         set(
             &mut s.minimum_incoming_canister_call_cycles,
             new.minimum_incoming_canister_call_cycles,
             "minimum_incoming_canister_call_cycles",
             u128::MAX,
         )?;
-        set(&mut s.log_memory_limit, new.log_memory_limit, "log_memory_limit", 2 << 20)?;
-        set(&mut s.wasm_memory_limit, new.wasm_memory_limit, "wasm_memory_limit", 1 << 48)?;
-        set(&mut s.wasm_memory_threshold, new.wasm_memory_threshold, "wasm_memory_threshold", 1 << 48)?;
+        set(
+            &mut s.log_memory_limit,
+            new.log_memory_limit,
+            "log_memory_limit",
+            2 << 20,
+        )?;
+        set(
+            &mut s.wasm_memory_limit,
+            new.wasm_memory_limit,
+            "wasm_memory_limit",
+            1 << 48,
+        )?;
+        set(
+            &mut s.wasm_memory_threshold,
+            new.wasm_memory_threshold,
+            "wasm_memory_threshold",
+            1 << 48,
+        )?;
         if let Some(v) = new.log_visibility {
             s.log_visibility = v;
         }
@@ -106,7 +143,9 @@ impl Settings {
             s.environment = variables.into_iter().map(|v| (v.name, v.value)).collect();
             s.environment.sort();
             if s.environment.windows(2).any(|w| w[0].0 == w[1].0) {
-                return Err(Reject::invalid_payload("Duplicate environment variables are not allowed"));
+                return Err(Reject::invalid_payload(
+                    "Duplicate environment variables are not allowed",
+                ));
             }
         }
         *self = s;

@@ -8,13 +8,17 @@ use crate::stable::WASM_PAGE;
 use crate::subnet::Subnet;
 use candid::{Nat, Principal};
 use ic_management_canister_types::{
-    CanisterIdRecord, CanisterInfoArgs, CanisterInfoResult, CanisterMetadataArgs, CanisterMetadataResult,
-    CanisterStatusResult, CanisterStatusType, DefiniteCanisterSettings, EnvironmentVariable, MemoryMetrics,
-    QueryStats, StatusVisibility,
+    CanisterIdRecord, CanisterInfoArgs, CanisterInfoResult, CanisterMetadataArgs,
+    CanisterMetadataResult, CanisterStatusResult, CanisterStatusType, DefiniteCanisterSettings,
+    EnvironmentVariable, MemoryMetrics, QueryStats, StatusVisibility,
 };
 
 impl Subnet {
-    pub(super) fn canister_status(&mut self, caller: Principal, (of,): (CanisterIdRecord,)) -> Result<Vec<u8>> {
+    pub(super) fn canister_status(
+        &mut self,
+        caller: Principal,
+        (of,): (CanisterIdRecord,),
+    ) -> Result<Vec<u8>> {
         let id = of.canister_id;
         let canister = self.existing(id)?;
         let visible = match &canister.settings.status_visibility {
@@ -23,7 +27,11 @@ impl Subnet {
             StatusVisibility::Controllers => false,
         };
         if !visible && caller != id && !canister.is_controller(caller) {
-            return Err(Reject::not_controller(id, &canister.settings.controllers, caller));
+            return Err(Reject::not_controller(
+                id,
+                &canister.settings.controllers,
+                caller,
+            ));
         }
         Ok(encode((status(canister),)))
     }
@@ -40,15 +48,28 @@ impl Subnet {
         },)))
     }
 
-    pub(super) fn canister_metadata(&mut self, caller: Principal, (args,): (CanisterMetadataArgs,)) -> Result<Vec<u8>> {
+    pub(super) fn canister_metadata(
+        &mut self,
+        caller: Principal,
+        (args,): (CanisterMetadataArgs,),
+    ) -> Result<Vec<u8>> {
         let id = args.canister_id;
         let canister = self.existing(id)?;
-        let found = canister.code.as_ref().and_then(|c| c.module.metadata.get(&args.name));
+        let found = canister
+            .code
+            .as_ref()
+            .and_then(|c| c.module.metadata.get(&args.name));
         match found {
             Some(section) if section.public || canister.is_controller(caller) => {
-                Ok(encode((CanisterMetadataResult { value: section.content.clone() },)))
+                Ok(encode((CanisterMetadataResult {
+                    value: section.content.clone(),
+                },)))
             }
-            _ => Err(Reject::from_canister(536, id, format!("Canister has no metadata section '{}'", args.name))),
+            _ => Err(Reject::from_canister(
+                536,
+                id,
+                format!("Canister has no metadata section '{}'", args.name),
+            )),
         }
     }
 }
@@ -60,8 +81,12 @@ fn status(canister: &Canister) -> CanisterStatusResult {
     let stable = canister.stable.pages() * WASM_PAGE;
     let binary = canister.code.as_ref().map_or(0, |c| c.module.size);
     let globals = canister.code.as_ref().map_or(0, |c| c.globals.len() * 8);
-    let custom: usize =
-        canister.code.iter().flat_map(|c| c.module.metadata.values()).map(|m| m.content.len()).sum();
+    let custom: usize = canister
+        .code
+        .iter()
+        .flat_map(|c| c.module.metadata.values())
+        .map(|m| m.content.len())
+        .sum();
     let chunks: usize = canister.chunks.values().map(Vec::len).sum();
     let logs: usize = canister.logs.iter().map(|l| l.content.len()).sum();
     let total = heap as u64 + stable + (binary + globals + custom + chunks + logs) as u64;
@@ -79,7 +104,9 @@ fn status(canister: &Canister) -> CanisterStatusResult {
             memory_allocation: Nat::from(s.memory_allocation),
             freezing_threshold: Nat::from(s.freezing_threshold),
             reserved_cycles_limit: Nat::from(s.reserved_cycles_limit),
-            minimum_incoming_canister_call_cycles: Nat::from(s.minimum_incoming_canister_call_cycles),
+            minimum_incoming_canister_call_cycles: Nat::from(
+                s.minimum_incoming_canister_call_cycles,
+            ),
             log_visibility: s.log_visibility.clone(),
             log_memory_limit: Nat::from(s.log_memory_limit),
             snapshot_visibility: s.snapshot_visibility.clone(),
@@ -89,7 +116,10 @@ fn status(canister: &Canister) -> CanisterStatusResult {
             environment_variables: s
                 .environment
                 .iter()
-                .map(|(name, value)| EnvironmentVariable { name: name.clone(), value: value.clone() })
+                .map(|(name, value)| EnvironmentVariable {
+                    name: name.clone(),
+                    value: value.clone(),
+                })
                 .collect(),
         },
         module_hash: canister.code.as_ref().map(|c| c.module.hash.to_vec()),

@@ -1,19 +1,33 @@
 //! System API: calls to other canisters.
 
-use super::{Closure, Context, Host, Mode, OutgoingCall, Result, Trap, allow, execution, execution_mut, read, read_text};
+use super::{
+    Closure, Context, Host, Mode, OutgoingCall, Result, Trap, allow, execution, execution_mut,
+    read, read_text,
+};
 use crate::limits::{MAX_CALL_TIMEOUT_S, MAX_MESSAGE_BYTES, MAX_OUTSTANDING_CALLS};
 use crate::reject::SYS_TRANSIENT;
+use Mode::{CompositeQuery, CompositeReject, CompositeReply, Reply, Task, Update};
 use candid::Principal;
 use wasmtime::Linker;
-use Mode::{CompositeQuery, CompositeReject, CompositeReply, Reply, Task, Update};
 
-const CALL: &[Mode] = &[Update, CompositeQuery, Reply, Mode::Reject, CompositeReply, CompositeReject, Task];
+const CALL: &[Mode] = &[
+    Update,
+    CompositeQuery,
+    Reply,
+    Mode::Reject,
+    CompositeReply,
+    CompositeReject,
+    Task,
+];
 const CYCLES: &[Mode] = &[Update, Reply, Mode::Reject, Task];
 
 fn building<'a>(c: &'a mut Context<'_>, function: &str) -> Result<&'a mut OutgoingCall> {
     allow(c, function, CALL)?;
     execution_mut(c)?.building.as_mut().ok_or_else(|| {
-        Trap::contract(format!("ic0.{function} called when no call is under construction.")).into()
+        Trap::contract(format!(
+            "ic0.{function} called when no call is under construction."
+        ))
+        .into()
     })
 }
 
@@ -46,23 +60,40 @@ pub(super) fn link(l: &mut Linker<Host>) -> Result<()> {
             allow(&c, "call_new", CALL)?;
             abandon(&mut c)?;
             if callee_len > 29 {
-                return Err(Trap::contract("ic0.call_new: the callee's id is longer than 29 bytes").into());
+                return Err(Trap::contract(
+                    "ic0.call_new: the callee's id is longer than 29 bytes",
+                )
+                .into());
             }
             let callee = read(&mut c, u64::from(callee), u64::from(callee_len))?;
             let callee = Principal::try_from_slice(&callee)
                 .map_err(|e| Trap::contract(format!("ic0.call_new: invalid principal id: {e}")))?;
             if name_len as usize > 20_000 {
-                return Err(Trap::contract("ic0.call_new: the method's name is longer than 20000 bytes").into());
+                return Err(Trap::contract(
+                    "ic0.call_new: the method's name is longer than 20000 bytes",
+                )
+                .into());
             }
-            let method = read_text(&mut c, u64::from(name), u64::from(name_len), "ic0.call_new: the method's name")?;
+            let method = read_text(
+                &mut c,
+                u64::from(name),
+                u64::from(name_len),
+                "ic0.call_new: the method's name",
+            )?;
             execution_mut(&mut c)?.building = Some(OutgoingCall {
                 callee,
                 method,
                 argument: Vec::new(),
                 cycles: 0,
                 timeout_s: None,
-                on_reply: Closure { function: reply_fun, environment: reply_env },
-                on_reject: Closure { function: reject_fun, environment: reject_env },
+                on_reply: Closure {
+                    function: reply_fun,
+                    environment: reply_env,
+                },
+                on_reject: Closure {
+                    function: reject_fun,
+                    environment: reject_env,
+                },
                 on_cleanup: None,
             });
             Ok(())
@@ -88,20 +119,39 @@ pub(super) fn link(l: &mut Linker<Host>) -> Result<()> {
         building(&mut c, "call_data_append")?.argument.extend(data);
         Ok(())
     })?;
-    l.func_wrap("ic0", "call_with_best_effort_response", |mut c: Context<'_>, timeout_s: u32| -> Result<()> {
-        let call = building(&mut c, "call_with_best_effort_response")?;
-        if call.timeout_s.is_some() {
-            return Err(Trap::contract("ic0_call_with_best_effort_response failed because a timeout is already set.").into());
-        }
-        call.timeout_s = Some(timeout_s.min(MAX_CALL_TIMEOUT_S));
-        Ok(())
-    })?;
-    l.func_wrap("ic0", "call_cycles_add128", |mut c: Context<'_>, high: u64, low: u64| -> Result<()> {
-        add_cycles(&mut c, "call_cycles_add128", u128::from(high) << 64 | u128::from(low))
-    })?;
-    l.func_wrap("ic0", "call_cycles_add", |mut c: Context<'_>, amount: u64| -> Result<()> {
-        add_cycles(&mut c, "call_cycles_add", u128::from(amount))
-    })?;
+    l.func_wrap(
+        "ic0",
+        "call_with_best_effort_response",
+        |mut c: Context<'_>, timeout_s: u32| -> Result<()> {
+            let call = building(&mut c, "call_with_best_effort_response")?;
+            if call.timeout_s.is_some() {
+                return Err(Trap::contract(
+                    "ic0_call_with_best_effort_response failed because a timeout is already set.",
+                )
+                .into());
+            }
+            call.timeout_s = Some(timeout_s.min(MAX_CALL_TIMEOUT_S));
+            Ok(())
+        },
+    )?;
+    l.func_wrap(
+        "ic0",
+        "call_cycles_add128",
+        |mut c: Context<'_>, high: u64, low: u64| -> Result<()> {
+            add_cycles(
+                &mut c,
+                "call_cycles_add128",
+                u128::from(high) << 64 | u128::from(low),
+            )
+        },
+    )?;
+    l.func_wrap(
+        "ic0",
+        "call_cycles_add",
+        |mut c: Context<'_>, amount: u64| -> Result<()> {
+            add_cycles(&mut c, "call_cycles_add", u128::from(amount))
+        },
+    )?;
     l.func_wrap("ic0", "call_perform", |mut c: Context<'_>| -> Result<u32> {
         let callee = building(&mut c, "call_perform")?.callee;
         let e = execution(&c)?;

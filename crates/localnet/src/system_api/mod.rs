@@ -56,7 +56,10 @@ impl Mode {
     /// Whether the outcome is part of the replicated state.
     pub fn is_replicated(self) -> bool {
         use Mode::{CompositeQuery, CompositeReject, CompositeReply, Inspect, Query};
-        !matches!(self, Query | CompositeQuery | CompositeReply | CompositeReject | Inspect)
+        !matches!(
+            self,
+            Query | CompositeQuery | CompositeReply | CompositeReject | Inspect
+        )
     }
 
     fn name(self) -> &'static str {
@@ -184,11 +187,17 @@ pub fn link(linker: &mut Linker<Host>) -> Result<()> {
 }
 
 fn execution<'a>(c: &'a Context<'_>) -> Result<&'a Execution> {
-    c.data().execution.as_ref().ok_or_else(|| Trap::contract("System API called outside of a message").into())
+    c.data()
+        .execution
+        .as_ref()
+        .ok_or_else(|| Trap::contract("System API called outside of a message").into())
 }
 
 fn execution_mut<'a>(c: &'a mut Context<'_>) -> Result<&'a mut Execution> {
-    c.data_mut().execution.as_mut().ok_or_else(|| Trap::contract("System API called outside of a message").into())
+    c.data_mut()
+        .execution
+        .as_mut()
+        .ok_or_else(|| Trap::contract("System API called outside of a message").into())
 }
 
 /// Refuses a function in a mode that the interface specification does not list for it.
@@ -197,7 +206,11 @@ fn allow(c: &Context<'_>, function: &str, modes: &[Mode]) -> Result<()> {
     if modes.contains(&mode) {
         return Ok(());
     }
-    Err(Trap::contract(format!("\"ic0_{function}\" cannot be executed in {} mode", mode.name())).into())
+    Err(Trap::contract(format!(
+        "\"ic0_{function}\" cannot be executed in {} mode",
+        mode.name()
+    ))
+    .into())
 }
 
 /// Takes instructions for work that the host does, one per byte as a replica does.
@@ -213,7 +226,9 @@ fn charge(c: &mut Context<'_>, instructions: u64) -> Result<()> {
 }
 
 fn memory(c: &Context<'_>) -> Result<Memory> {
-    c.data().memory.ok_or_else(|| Trap::contract("WebAssembly module must define memory").into())
+    c.data()
+        .memory
+        .ok_or_else(|| Trap::contract("WebAssembly module must define memory").into())
 }
 
 /// Checks a range against the heap's size before anything is allocated for it.
@@ -231,7 +246,8 @@ fn read(c: &mut Context<'_>, at: u64, len: u64) -> Result<Vec<u8>> {
 }
 
 fn read_text(c: &mut Context<'_>, at: u64, len: u64, what: &str) -> Result<String> {
-    String::from_utf8(read(c, at, len)?).map_err(|e| Trap::contract(format!("{what} is not valid UTF-8: {e}")).into())
+    String::from_utf8(read(c, at, len)?)
+        .map_err(|e| Trap::contract(format!("{what} is not valid UTF-8: {e}")).into())
 }
 
 fn write(c: &mut Context<'_>, at: u64, bytes: &[u8]) -> Result<()> {
@@ -243,7 +259,14 @@ fn write(c: &mut Context<'_>, at: u64, bytes: &[u8]) -> Result<()> {
 }
 
 /// The `_copy` half of a pair of functions: part of `bytes` into the heap.
-fn copy(c: &mut Context<'_>, function: &str, bytes: &[u8], to: u32, offset: u32, len: u32) -> Result<()> {
+fn copy(
+    c: &mut Context<'_>,
+    function: &str,
+    bytes: &[u8],
+    to: u32,
+    offset: u32,
+    len: u32,
+) -> Result<()> {
     let (from, end) = (offset as usize, offset as usize + len as usize);
     match bytes.get(from..end) {
         Some(part) => write(c, u64::from(to), part),

@@ -31,7 +31,9 @@ pub enum Trap {
     #[error("Canister exceeded the limit of {0} instructions for single message execution.")]
     InstructionLimit(u64),
     /// The heap grew past the limit in the settings.
-    #[error("Canister exceeded its current Wasm memory limit of {limit} bytes. The peak Wasm memory usage was {used} bytes.")]
+    #[error(
+        "Canister exceeded its current Wasm memory limit of {limit} bytes. The peak Wasm memory usage was {used} bytes."
+    )]
     MemoryLimit {
         /// Bytes it wanted.
         used: u128,

@@ -22,13 +22,24 @@ pub fn module() -> &'static [u8] {
         let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
         let built = Command::new(env!("CARGO"))
             .current_dir(&root)
-            .args(["build", "--quiet", "--package", "emc-localnet-test-canister", "--profile", "canister"])
+            .args([
+                "build",
+                "--quiet",
+                "--package",
+                "emc-localnet-test-canister",
+                "--profile",
+                "canister",
+            ])
             .args(["--target", "wasm32-unknown-unknown", "--target-dir"])
             .arg(target_folder())
             .status()
             .expect("cargo runs");
-        assert!(built.success(), "building the test canister failed; is the target wasm32-unknown-unknown installed?");
-        let file = target_folder().join("wasm32-unknown-unknown/canister/emc_localnet_test_canister.wasm");
+        assert!(
+            built.success(),
+            "building the test canister failed; is the target wasm32-unknown-unknown installed?"
+        );
+        let file =
+            target_folder().join("wasm32-unknown-unknown/canister/emc_localnet_test_canister.wasm");
         std::fs::read(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()))
     })
 }
@@ -36,7 +47,11 @@ pub fn module() -> &'static [u8] {
 /// The folder that this test's own executable was built into.
 fn target_folder() -> PathBuf {
     let executable = std::env::current_exe().expect("a path");
-    executable.ancestors().nth(3).expect("target/debug/deps/test").to_path_buf()
+    executable
+        .ancestors()
+        .nth(3)
+        .expect("target/debug/deps/test")
+        .to_path_buf()
 }
 
 /// A network and an agent of one user on it.
@@ -47,7 +62,13 @@ pub struct Setting {
 
 impl Setting {
     pub async fn new() -> Self {
-        Self::on(Network::builder().seed(7).start().expect("the network starts")).await
+        Self::on(
+            Network::builder()
+                .seed(7)
+                .start()
+                .expect("the network starts"),
+        )
+        .await
     }
 
     pub async fn on(network: Network) -> Self {
@@ -60,7 +81,8 @@ impl Setting {
     }
 
     pub async fn create(&self) -> Principal {
-        let effective = Principal::from_text(self.network.default_effective_canister_id()).expect("an id");
+        let effective =
+            Principal::from_text(self.network.default_effective_canister_id()).expect("an id");
         self.management()
             .create_canister()
             .as_provisional_create_with_amount(None)
@@ -97,7 +119,13 @@ impl Setting {
         arguments: A,
     ) -> Result<R, String> {
         let bytes = candid::encode_args(arguments).expect("encodes");
-        let reply = self.agent.update(&id, method).with_arg(bytes).call_and_wait().await.map_err(|e| format!("{e:?}"))?;
+        let reply = self
+            .agent
+            .update(&id, method)
+            .with_arg(bytes)
+            .call_and_wait()
+            .await
+            .map_err(|e| format!("{e:?}"))?;
         Ok(candid::decode_args(&reply).expect("the expected type"))
     }
 
@@ -107,7 +135,9 @@ impl Setting {
         method: &str,
         arguments: A,
     ) -> R {
-        self.try_update(id, method, arguments).await.unwrap_or_else(|e| panic!("{method}: {e}"))
+        self.try_update(id, method, arguments)
+            .await
+            .unwrap_or_else(|e| panic!("{method}: {e}"))
     }
 
     pub async fn try_query<A: ArgumentEncoder, R: for<'a> ArgumentDecoder<'a>>(
@@ -117,7 +147,13 @@ impl Setting {
         arguments: A,
     ) -> Result<R, String> {
         let bytes = candid::encode_args(arguments).expect("encodes");
-        let reply = self.agent.query(&id, method).with_arg(bytes).call().await.map_err(|e| format!("{e:?}"))?;
+        let reply = self
+            .agent
+            .query(&id, method)
+            .with_arg(bytes)
+            .call()
+            .await
+            .map_err(|e| format!("{e:?}"))?;
         Ok(candid::decode_args(&reply).expect("the expected type"))
     }
 
@@ -127,7 +163,9 @@ impl Setting {
         method: &str,
         arguments: A,
     ) -> R {
-        self.try_query(id, method, arguments).await.unwrap_or_else(|e| panic!("{method}: {e}"))
+        self.try_query(id, method, arguments)
+            .await
+            .unwrap_or_else(|e| panic!("{method}: {e}"))
     }
 
     /// (count, ticks, cleanups, entries of the stable map, stable pages)
@@ -156,7 +194,11 @@ impl Setting {
 
 pub async fn agent(network: &Network, key: u8) -> Agent {
     let identity = BasicIdentity::from_raw_key(&[key; 32]);
-    let agent = Agent::builder().with_url(network.url()).with_identity(identity).build().expect("an agent");
+    let agent = Agent::builder()
+        .with_url(network.url())
+        .with_identity(identity)
+        .build()
+        .expect("an agent");
     agent.fetch_root_key().await.expect("a root key");
     assert_eq!(agent.read_root_key(), network.root_key());
     agent
@@ -171,19 +213,31 @@ pub fn http(
     body: &[u8],
 ) -> (u16, String, Vec<u8>) {
     let mut stream = TcpStream::connect(network.address()).expect("connects");
-    let mut head = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
+    let mut head = format!(
+        "{method} {path} HTTP/1.1\r\nconnection: close\r\ncontent-length: {}\r\n",
+        body.len()
+    );
     if !headers.iter().any(|h| h.0 == "host") {
         head += "host: localhost\r\n";
     }
     for (name, value) in headers {
         head += &format!("{name}: {value}\r\n");
     }
-    stream.write_all(format!("{head}\r\n").as_bytes()).expect("sent");
+    stream
+        .write_all(format!("{head}\r\n").as_bytes())
+        .expect("sent");
     stream.write_all(body).expect("sent");
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).expect("answered");
-    let end = answer.windows(4).position(|w| w == b"\r\n\r\n").expect("a head");
+    let end = answer
+        .windows(4)
+        .position(|w| w == b"\r\n\r\n")
+        .expect("a head");
     let head = String::from_utf8_lossy(&answer[..end]).into_owned();
-    let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).expect("a status");
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|s| s.parse().ok())
+        .expect("a status");
     (status, head, answer[end + 4..].to_vec())
 }

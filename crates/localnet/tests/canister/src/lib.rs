@@ -71,7 +71,13 @@ fn count() -> u64 {
 /// (count, ticks, cleanups, entries of the stable map, stable pages)
 #[query]
 fn state() -> (u64, u64, u64, u64, u64) {
-    (COUNT.get(), TICKS.get(), CLEANED.get(), MAP.with_borrow(|m| m.len()), ic_cdk::stable::stable_size())
+    (
+        COUNT.get(),
+        TICKS.get(),
+        CLEANED.get(),
+        MAP.with_borrow(|m| m.len()),
+        ic_cdk::stable::stable_size(),
+    )
 }
 
 #[query]
@@ -133,7 +139,9 @@ async fn hold_guard_and_call(callee: Principal, method: String) -> String {
 fn outcome<T>(result: Result<T, ic_cdk::call::CallFailed>) -> String {
     match result {
         Ok(_) => "ok".into(),
-        Err(ic_cdk::call::CallFailed::CallRejected(r)) => format!("{}: {}", r.raw_reject_code(), r.reject_message()),
+        Err(ic_cdk::call::CallFailed::CallRejected(r)) => {
+            format!("{}: {}", r.raw_reject_code(), r.reject_message())
+        }
         Err(other) => format!("not sent: {other}"),
     }
 }
@@ -145,7 +153,11 @@ async fn call_unbounded(callee: Principal, method: String) -> String {
 
 #[update]
 async fn call_bounded(callee: Principal, method: String, seconds: u32) -> String {
-    outcome(Call::bounded_wait(callee, &method).change_timeout(seconds).await)
+    outcome(
+        Call::bounded_wait(callee, &method)
+            .change_timeout(seconds)
+            .await,
+    )
 }
 
 /// Leaves a mark, waits for a call to itself, and again.
@@ -153,7 +165,20 @@ async fn call_bounded(callee: Principal, method: String, seconds: u32) -> String
 async fn leave_marks(name: String, times: u64) {
     for _ in 0..times {
         TRACE.with_borrow_mut(|t| t.push(name.clone()));
-        Call::unbounded_wait(api::canister_self(), "nothing").await.expect("answered");
+        Call::unbounded_wait(api::canister_self(), "nothing")
+            .await
+            .expect("answered");
+    }
+}
+
+/// Has another canister leave two names' marks at the same time.
+#[update]
+fn have_two_leave_marks(callee: Principal, times: u64) {
+    for name in ["x", "y"] {
+        Call::unbounded_wait(callee, "leave_marks")
+            .with_args(&(name, times))
+            .oneway()
+            .expect("sent");
     }
 }
 
@@ -170,7 +195,12 @@ fn trace() -> Vec<String> {
 async fn send_in_order(callee: Principal, times: u64) {
     let calls = (0..times).map(|i| {
         let name = format!("{i}");
-        async move { Call::unbounded_wait(callee, "mark").with_arg(name).await.map(|_| ()) }
+        async move {
+            Call::unbounded_wait(callee, "mark")
+                .with_arg(name)
+                .await
+                .map(|_| ())
+        }
     });
     for sent in calls.map(|c| Box::pin(c)).collect::<Vec<_>>() {
         ic_cdk::futures::spawn(async move {
@@ -187,12 +217,16 @@ fn mark(name: String) {
 /// Tries to have that many calls open at once; how many were sent.
 #[update]
 fn open_many(callee: Principal, times: u64) -> u64 {
-    (0..times).filter(|_| Call::unbounded_wait(callee, "inc").oneway().is_ok()).count() as u64
+    (0..times)
+        .filter(|_| Call::unbounded_wait(callee, "inc").oneway().is_ok())
+        .count() as u64
 }
 
 #[update]
 fn start_ticking(seconds: u64) {
-    ic_cdk_timers::set_timer_interval(Duration::from_secs(seconds), async || TICKS.set(TICKS.get() + 1));
+    ic_cdk_timers::set_timer_interval(Duration::from_secs(seconds), async || {
+        TICKS.set(TICKS.get() + 1)
+    });
 }
 
 #[query(composite = true)]
@@ -214,13 +248,23 @@ fn accept_some(most: u128) -> u128 {
 #[update]
 async fn pay(callee: Principal, amount: u128, most: u128) -> (u128, u128, u128) {
     let before = api::canister_cycle_balance();
-    Call::unbounded_wait(callee, "accept_some").with_arg(most).with_cycles(amount).await.expect("answered");
-    (api::msg_cycles_refunded(), before, api::canister_cycle_balance())
+    Call::unbounded_wait(callee, "accept_some")
+        .with_arg(most)
+        .with_cycles(amount)
+        .await
+        .expect("answered");
+    (
+        api::msg_cycles_refunded(),
+        before,
+        api::canister_cycle_balance(),
+    )
 }
 
 #[update]
 async fn random() -> Vec<u8> {
-    let reply = Call::unbounded_wait(Principal::management_canister(), "raw_rand").await.expect("answered");
+    let reply = Call::unbounded_wait(Principal::management_canister(), "raw_rand")
+        .await
+        .expect("answered");
     reply.candid().expect("bytes")
 }
 
@@ -232,8 +276,15 @@ async fn instructions(rounds: u64) -> (u64, u64, u64, u64) {
         x = std::hint::black_box(x.wrapping_mul(31).wrapping_add(i));
     }
     let (a, b) = (api::performance_counter(0), api::performance_counter(1));
-    Call::unbounded_wait(api::canister_self(), "nothing").await.expect("answered");
-    (a, b, api::performance_counter(0), api::performance_counter(1))
+    Call::unbounded_wait(api::canister_self(), "nothing")
+        .await
+        .expect("answered");
+    (
+        a,
+        b,
+        api::performance_counter(0),
+        api::performance_counter(1),
+    )
 }
 
 #[update]
@@ -274,7 +325,7 @@ fn print(line: String) {
     api::debug_print(line);
 }
 
-#[derive(candid::CandidType, candid::Deserialize)]
+#[derive(candid::CandidType, serde::Deserialize)]
 struct HttpRequest {
     method: String,
     url: String,
@@ -282,7 +333,7 @@ struct HttpRequest {
     body: Vec<u8>,
 }
 
-#[derive(candid::CandidType, candid::Deserialize)]
+#[derive(candid::CandidType, serde::Deserialize)]
 struct HttpResponse {
     status_code: u16,
     headers: Vec<(String, String)>,
