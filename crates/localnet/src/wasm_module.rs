@@ -70,7 +70,7 @@ fn runtime() -> &'static Runtime {
             .memory_init_cow(false)
             .wasm_multi_memory(false)
             .wasm_memory64(false)
-            .max_wasm_stack(4 << 20)
+            .max_wasm_stack(2 << 20)
             .cranelift_opt_level(wasmtime::OptLevel::Speed);
         let engine = Engine::new(&config).expect("a constant configuration that the tests start");
         let mut linker = Linker::new(&engine);

@@ -101,10 +101,9 @@ async fn what_is_before_an_await_stays_and_what_is_after_is_undone_by_a_trap() {
 async fn messages_interleave_across_awaits_and_keep_their_order_within_a_pair() {
     let s = Setting::new().await;
     let (a, b) = (s.install().await, s.install().await);
-    tokio::join!(
-        s.update::<_, ()>(a, "leave_marks", ("x".to_string(), 30u64)),
-        s.update::<_, ()>(a, "leave_marks", ("y".to_string(), 30u64)),
-    );
+    s.update::<_, ()>(b, "have_two_leave_marks", (a, 30u64))
+        .await;
+    s.control("POST", "/_/tick", "");
     let (trace,): (Vec<String>,) = s.query(a, "trace", ()).await;
     assert_eq!(trace.len(), 60);
     let changes = trace.windows(2).filter(|w| w[0] != w[1]).count();

@@ -6,6 +6,7 @@ use candid::{Encode, Principal};
 use emc_localnet::Network;
 use ic_agent::Agent;
 use ic_agent::identity::BasicIdentity;
+use ic_management_canister_types::{CanisterIdRecord, CanisterStatusResult};
 use ic_utils::interfaces::ManagementCanister;
 use ic_utils::interfaces::management_canister::builders::CanisterInstallMode;
 use serde_json::Value;
@@ -166,6 +167,38 @@ impl Setting {
         self.try_query(id, method, arguments)
             .await
             .unwrap_or_else(|e| panic!("{method}: {e}"))
+    }
+
+    /// A management method with arguments of the interface's own types.
+    pub async fn manage<A: ArgumentEncoder, R: for<'a> ArgumentDecoder<'a>>(
+        &self,
+        id: Principal,
+        method: &str,
+        arguments: A,
+    ) -> Result<R, String> {
+        let bytes = candid::encode_args(arguments).expect("encodes");
+        let call = self
+            .agent
+            .update(&Principal::management_canister(), method)
+            .with_effective_canister_id(id);
+        let reply = call
+            .with_arg(bytes)
+            .call_and_wait()
+            .await
+            .map_err(|e| format!("{e:?}"))?;
+        Ok(candid::decode_args(&reply).expect("the expected type"))
+    }
+
+    pub async fn status(&self, id: Principal) -> CanisterStatusResult {
+        let (status,) = self
+            .manage(
+                id,
+                "canister_status",
+                (CanisterIdRecord { canister_id: id },),
+            )
+            .await
+            .expect("a status");
+        status
     }
 
     /// (count, ticks, cleanups, entries of the stable map, stable pages)

@@ -171,6 +171,17 @@ async fn leave_marks(name: String, times: u64) {
     }
 }
 
+/// Has another canister leave two names' marks at the same time.
+#[update]
+fn have_two_leave_marks(callee: Principal, times: u64) {
+    for name in ["x", "y"] {
+        Call::unbounded_wait(callee, "leave_marks")
+            .with_args(&(name, times))
+            .oneway()
+            .expect("sent");
+    }
+}
+
 #[update]
 fn nothing() {}
 
@@ -314,7 +325,7 @@ fn print(line: String) {
     api::debug_print(line);
 }
 
-#[derive(candid::CandidType, candid::Deserialize)]
+#[derive(candid::CandidType, serde::Deserialize)]
 struct HttpRequest {
     method: String,
     url: String,
@@ -322,7 +333,7 @@ struct HttpRequest {
     body: Vec<u8>,
 }
 
-#[derive(candid::CandidType, candid::Deserialize)]
+#[derive(candid::CandidType, serde::Deserialize)]
 struct HttpResponse {
     status_code: u16,
     headers: Vec<(String, String)>,
