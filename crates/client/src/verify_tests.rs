@@ -76,6 +76,16 @@ fn a_true_receipt_passes_every_check() {
 }
 
 #[test]
+fn a_receipt_for_another_job_or_escrow_is_not_this_job_s() {
+    let file = file();
+    let (escrow, job) = (file.receipt.escrow, file.receipt.job_id);
+    assert!(check_job(&file, escrow, job).holds());
+    assert_eq!(check_job(&file, escrow, job - 1).failures(), ["job"]);
+    let other = Principal::anonymous();
+    assert_eq!(check_job(&file, other, job).failures(), ["job"]);
+}
+
+#[test]
 fn a_file_is_read_back_as_it_was_written() {
     let file = file();
     assert_eq!(ReceiptFile::from_json(&file.to_json()).unwrap(), file);
