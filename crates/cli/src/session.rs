@@ -5,8 +5,12 @@ use crate::keystore::Keystore;
 use anyhow::{Context, Result, bail};
 use candid::Principal;
 use emc_client::canister_ids::{PartialIds, demo_url};
-use emc_client::{CanisterIds, Client, Escrow, Identity, Ledger, Network, Registry};
+use emc_client::{CanisterIds, Client, Escrow, Identity, Ledger, Network, Registry, RetryPolicy};
 use std::path::Path;
+use std::time::Duration;
+
+/// How long a command looks for its network.
+const CONNECT: Duration = Duration::from_secs(4);
 
 /// A connection for one command.
 pub struct Session {
@@ -37,11 +41,14 @@ impl Session {
     async fn with(globals: &Globals, identity: Identity) -> Result<Self> {
         let network = network(globals)?;
         let ids = ids(globals, &network)?;
+        // A network that is not there should be said soon; one that goes away in mid-call is worth waiting for.
         let client = Client::builder()
             .network(network)
             .identity(identity)
+            .retry(RetryPolicy::default().give_up_after(CONNECT))
             .build()
-            .await?;
+            .await?
+            .with_retry(RetryPolicy::default());
         Ok(Self { client, ids })
     }
 
