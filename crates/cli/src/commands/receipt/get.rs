@@ -29,7 +29,7 @@ impl Get {
         let session = Session::open(globals).await?;
         let capability = self.capability.as_ref().map(|c| c.0.as_slice());
         let file = fetch(&session.escrow(), self.job, capability).await?;
-        if self.full && file.salt.is_none() {
+        if self.full && file.salt.is_none() && file.output.is_none() {
             bail!(
                 "job {} is not yours to read; without --full its receipt is for everyone",
                 self.job
