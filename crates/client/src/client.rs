@@ -473,3 +473,53 @@ fn certified_time(certificate: &Certificate) -> Option<Timestamp> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn http_answers_are_told_apart_by_what_another_try_could_change() {
+        let http = |status| {
+            classify(AgentError::HttpError(
+                ic_agent::agent_error::HttpErrorPayload {
+                    status,
+                    content_type: None,
+                    content: b"why".to_vec(),
+                },
+            ))
+        };
+        for status in [408, 425, 429, 500, 503] {
+            assert!(matches!(http(status), Failure::Lost(_)), "{status}");
+        }
+        for status in [400, 403, 404, 413] {
+            assert!(matches!(http(status), Failure::Refused(why) if why.contains("why")));
+        }
+    }
+
+    #[test]
+    fn calls_can_be_made_from_any_task() {
+        fn is_send<T: Send>(_: T) {}
+        fn all(escrow: &Escrow, ledger: &Ledger) {
+            is_send(escrow.info());
+            is_send(escrow.get_job(1, None));
+            is_send(escrow.cancel_job(1));
+            is_send(ledger.transfer(Principal::anonymous(), emc_protocol::Tokens(1)));
+            is_send(escrow.wait_for(1, None, |_| {}));
+        }
+        let _ = all;
+    }
+
+    #[tokio::test]
+    async fn a_network_that_is_not_there_is_said_with_its_address() {
+        // The discard port: nothing listens there.
+        let error = Client::builder()
+            .network(Network::Url("http://127.0.0.1:9".into()))
+            .retry(RetryPolicy::never())
+            .build()
+            .await
+            .unwrap_err();
+        assert!(error.is_retryable(), "{error}");
+        assert!(error.to_string().contains("http://127.0.0.1:9"), "{error}");
+    }
+}
