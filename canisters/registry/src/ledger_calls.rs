@@ -3,7 +3,9 @@
 //! Before the first await only the ledger's fee may be asked for, with nothing changed. Then, in one message: every check
 //! again, the books set to "under way", the journal's entry. After it, in the message that ends the entry: the books.
 
-use crate::{listing, stake, state};
+// Braces: the module `stake`, not also the endpoint of that name.
+use crate::stake::{self};
+use crate::{listing, state};
 use candid::Principal;
 use emc_journal::{Entry, Host, Journal, Outcome, Verdict, driver, refusal};
 use emc_protocol::node::{Node, StakeArgs};

@@ -26,10 +26,10 @@ use emc_protocol::node::{
 };
 use emc_protocol::{ApiError, ModelEntry, ModelRef, Tokens};
 use ic_cdk::api::{msg_caller, time};
-use ic_cdk::{init, inspect_message, post_upgrade, query, update};
+use ic_cdk::{post_upgrade, query, update};
 use ic_http_types::{HttpRequest, HttpResponse};
 
-#[init]
+#[ic_cdk::init]
 fn init(args: RegistryArgs) {
     lifecycle::install(args);
 }
@@ -39,7 +39,7 @@ fn post_upgrade(args: Option<RegistryArgs>) {
     lifecycle::upgrade(args);
 }
 
-#[inspect_message]
+#[ic_cdk::inspect_message]
 fn inspect_message() {
     lifecycle::inspect();
 }
@@ -149,9 +149,16 @@ fn http_request(request: HttpRequest) -> HttpResponse {
     state::with(|state| metrics::http_request(state, time(), &request))
 }
 
-ic_cdk::export_candid!();
+/// What the SDK's macro makes of the endpoints above.
+#[allow(missing_docs, reason = "the macro's function has no documentation")]
+mod exported {
+    use super::*;
+    ic_cdk::export_candid!();
 
-/// The interface as the code has it, in Candid.
-pub fn interface() -> String {
-    __export_service()
+    /// The interface as the code has it, in Candid.
+    pub fn interface() -> String {
+        __export_service()
+    }
 }
+
+pub use exported::interface;

@@ -36,6 +36,10 @@ const AUTHORS: MemoryId = MemoryId::new(14);
 const FEED: MemoryId = MemoryId::new(15);
 const PLACES: MemoryId = MemoryId::new(16);
 
+/// Pages of 64 KiB that a part of memory grows by: 1 MiB, so that seventeen small parts stay small, and all of them
+/// together may still hold 32 GiB.
+const GROWTH: u16 = 16;
+
 /// Marks the memos of this canister's ledger calls.
 const JOURNAL_TAG: [u8; 8] = *b"emc-regy";
 
@@ -78,7 +82,7 @@ pub struct State {
 impl State {
     /// A new registry in empty memory.
     pub fn create(memory: DefaultMemoryImpl, config: Config) -> Self {
-        let manager = MemoryManager::init(memory);
+        let manager = MemoryManager::init_with_bucket_size(memory, GROWTH);
         let config = StableCell::new(manager.get(CONFIG), config);
         Self::with(&manager, config)
     }
@@ -88,7 +92,7 @@ impl State {
     /// # Errors
     /// It is not one of this layout; what to do is in the text.
     pub fn load(memory: DefaultMemoryImpl) -> Result<Self, String> {
-        let manager = MemoryManager::init(memory);
+        let manager = MemoryManager::init_with_bucket_size(memory, GROWTH);
         let nothing = Config {
             layout: 0,
             ledger: Principal::anonymous(),

@@ -79,7 +79,7 @@ fn check(state: &State, in_ledger: u128) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(600))]
+    #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
     fn stake_is_conserved_over_random_sequences(acts in prop::collection::vec(act(), 1..80)) {
@@ -196,7 +196,7 @@ fn what_unbonds_is_paid_out_once_and_not_before_its_time() {
         amount: Tokens(50),
     };
     stake::unstake(&mut state, START, owner(1), &args).expect("that much there is");
-    let mut withdraw =
+    let withdraw =
         |state: &mut State, now| stake::begin_withdrawal(state, now, owner(1), node(1), None, 10);
     let ready = START + UNBONDING * SECOND;
     assert_eq!(code(withdraw(&mut state, ready - 1)), "wrong_state");
