@@ -1,8 +1,9 @@
 //! Who is let in, how often, and with how much: calls cost their caller nothing, so this is what keeps the registry free.
 //!
 //! Anonymous callers are refused. Whoever has a node, owns one, or has published a model has a bucket of his own; all
-//! others share one, and may only do what makes them known: register a node or publish a model. `inspect_message` asks
-//! the same questions before consensus, as a filter; the methods ask again, as the guard.
+//! others share one, and may only do what makes them known: register a node or publish a model. Publications have a
+//! bucket besides, for all together. `inspect_message` asks the same questions before consensus, as a filter; the methods
+//! ask again, as the guard. The governor is not limited.
 
 use crate::records::ModelKey;
 use crate::state::State;
@@ -29,7 +30,12 @@ const OWN: Rate = Rate {
 };
 const SHARED: Rate = Rate {
     burst: 100,
-    refill: 5 * SECOND,
+    refill: 10 * SECOND,
+};
+/// For all publications together: a model is never removed, and new identities are free.
+const PUBLICATIONS: Rate = Rate {
+    burst: 100,
+    refill: 30 * SECOND,
 };
 
 /// A token bucket, as the time at which it will be full: nothing to do while nobody calls.
@@ -54,6 +60,7 @@ impl Bucket {
 #[derive(Debug, Default)]
 pub struct Limits {
     shared: Bucket,
+    publications: Bucket,
     own: BTreeMap<Principal, Bucket>,
     /// Calls that were refused for being too many, since the last upgrade.
     pub refused: u64,
@@ -95,6 +102,11 @@ pub fn check(state: &State, caller: Principal, method: &str, now: u64) -> Result
             "You have no node and no model here: register a node with its own key (and you as its owner), or publish a model, first.",
         ));
     };
+    let publishes = method == "publish_model" && caller != state.config.get().governor;
+    let wait = match publishes {
+        true => wait.max(state.limits.publications.wait(PUBLICATIONS, now)),
+        false => wait,
+    };
     if wait == 0 {
         return Ok(());
     }
@@ -117,6 +129,9 @@ pub fn admit(state: &mut State, caller: Principal, method: &str, now: u64) -> Re
     }
     if caller == state.config.get().governor {
         return Ok(());
+    }
+    if method == "publish_model" {
+        state.limits.publications.take(PUBLICATIONS, now);
     }
     if !is_known(state, caller) {
         state.limits.shared.take(SHARED, now);

@@ -31,7 +31,7 @@ fn strangers_may_only_make_themselves_known_and_share_one_bucket() {
         code(check(&state, principal(200), "publish_model", START)),
         "busy"
     );
-    assert!(check(&state, principal(200), "publish_model", START + 5 * SECOND).is_ok());
+    assert!(check(&state, principal(200), "publish_model", START + 10 * SECOND).is_ok());
 }
 
 #[test]
@@ -49,4 +49,16 @@ fn those_who_are_known_have_buckets_of_their_own() {
     for _ in 0..1_000 {
         admit(&mut state, governor(), "list_model", START).expect("the governor is not limited");
     }
+}
+
+#[test]
+fn publications_share_a_bucket_so_that_new_identities_do_not_fill_the_catalogue() {
+    let (mut state, _) = registry();
+    for n in 0..=200 {
+        join(&mut state, n, n % 50, vec![]);
+    }
+    let let_in = (0..=200).filter(|n| admit(&mut state, node(*n), "publish_model", START).is_ok());
+    assert_eq!(let_in.count(), 100);
+    assert!(admit(&mut state, node(1), "heartbeat", START).is_ok());
+    assert!(admit(&mut state, governor(), "publish_model", START).is_ok());
 }
