@@ -231,12 +231,7 @@ impl Movement {
     }
 
     /// A lapsed lease costs the owner a fee, paid to the requester.
-    pub fn lapse_fee(
-        time: Timestamp,
-        owner: Principal,
-        requester: Principal,
-        fee: Tokens,
-    ) -> Self {
+    pub fn lapse_fee(time: Timestamp, owner: Principal, requester: Principal, fee: Tokens) -> Self {
         let fee = signed(fee);
         Self::of(
             time,

@@ -32,10 +32,17 @@ pub fn claim(
         return Err(ApiError::limit("models", got, max));
     }
     if args.max > limits::CLAIM_JOBS {
-        return Err(ApiError::limit("max", args.max.into(), limits::CLAIM_JOBS.into()));
+        return Err(ApiError::limit(
+            "max",
+            args.max.into(),
+            limits::CLAIM_JOBS.into(),
+        ));
     }
     if args.models.iter().any(|model| model.version.is_none()) {
-        return Err(ApiError::invalid("models", "a list of models with their versions"));
+        return Err(ApiError::invalid(
+            "models",
+            "a list of models with their versions",
+        ));
     }
     crate::submit::secret(state)?;
     let node = working_node(state, caller)?;
@@ -45,9 +52,10 @@ pub fn claim(
     let mut chosen: Vec<(JobId, usize)> = Vec::new();
     let mut asked: Vec<u32> = Vec::new();
     for model in &args.models {
-        let offer = node.offers.iter().position(|offer| {
-            offer.id == model.id && Some(offer.version) == model.version
-        });
+        let offer = node
+            .offers
+            .iter()
+            .position(|offer| offer.id == model.id && Some(offer.version) == model.version);
         let Some(offer) = offer else {
             continue;
         };
@@ -56,7 +64,15 @@ pub fn claim(
         }
         asked.push(node.offers[offer].model);
         let look = LOOK / args.models.len();
-        let fitting = look_through(state, now, caller, &node, &node.offers[offer], args.max as usize, look.max(1));
+        let fitting = look_through(
+            state,
+            now,
+            caller,
+            &node,
+            &node.offers[offer],
+            args.max as usize,
+            look.max(1),
+        );
         chosen.extend(fitting.into_iter().map(|id| (id, offer)));
     }
     chosen.sort_unstable();
@@ -97,7 +113,10 @@ fn working_node(state: &State, caller: Principal) -> Result<NodeRecord, ApiError
     } else {
         return Ok(node);
     };
-    Err(ApiError::new(code::NOT_ELIGIBLE, format!("This node {problem}.")))
+    Err(ApiError::new(
+        code::NOT_ELIGIBLE,
+        format!("This node {problem}."),
+    ))
 }
 
 /// The oldest open jobs of a model that fit an offer, as many as the node has places.
@@ -111,7 +130,10 @@ fn look_through(
     look: usize,
 ) -> Vec<JobId> {
     let max_attempts = state.config().settings.max_attempts;
-    let running = state.running.get(&(caller, offer.model)).unwrap_or_default();
+    let running = state
+        .running
+        .get(&(caller, offer.model))
+        .unwrap_or_default();
     let places = (offer.concurrency.saturating_sub(running.leases) as usize).min(max);
     if places == 0 {
         return vec![];
@@ -120,7 +142,10 @@ fn look_through(
     let mut fitting = Vec::new();
     let mut looked = 0;
     let mut last = None;
-    for entry in state.open.range((offer.model, from)..=(offer.model, u64::MAX)) {
+    for entry in state
+        .open
+        .range((offer.model, from)..=(offer.model, u64::MAX))
+    {
         if fitting.len() == places || looked == look {
             break;
         }
@@ -135,7 +160,9 @@ fn look_through(
             true => state.jobs.get(&id),
             false => None,
         };
-        if job.is_none_or(|job| job.deadline > now && lease::may_try(&job, &node.owner, max_attempts)) {
+        if job
+            .is_none_or(|job| job.deadline > now && lease::may_try(&job, &node.owner, max_attempts))
+        {
             fitting.push(id);
         }
     }

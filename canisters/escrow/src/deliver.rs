@@ -44,7 +44,9 @@ pub fn upload_chunk(
         bytes: 0,
         chunks: 0,
     });
-    if args.offset < upload.bytes && state.uploads.get(&(id, args.offset)).as_ref() == Some(&args.bytes) {
+    if args.offset < upload.bytes
+        && state.uploads.get(&(id, args.offset)).as_ref() == Some(&args.bytes)
+    {
         return Ok(upload.bytes);
     }
     if args.offset != upload.bytes {
@@ -167,18 +169,28 @@ fn output(
 fn check_bounds(job: &JobRecord, output: &TextOutput, args: &DeliverArgs) -> Result<(), ApiError> {
     let ids = output.ids.len();
     if ids > job.parameters.max_tokens as usize {
-        return Err(ApiError::limit("ids", ids as u64, job.parameters.max_tokens.into()));
+        return Err(ApiError::limit(
+            "ids",
+            ids as u64,
+            job.parameters.max_tokens.into(),
+        ));
     }
     let bound = JobRecord::text_bound(ids);
     if output.text.len() > bound {
-        return Err(ApiError::limit("text", output.text.len() as u64, bound as u64));
+        return Err(ApiError::limit(
+            "text",
+            output.text.len() as u64,
+            bound as u64,
+        ));
     }
     let usage = &args.usage;
     if usage.prompt_tokens == 0 || usage.prompt_tokens > job.prompt_bound {
         return Err(lease::bad_prompt_tokens(job));
     }
     if usage.output_tokens != ids as u64 || usage.pixel_steps != 0 {
-        let message = format!("The output has {ids} tokens: usage.output_tokens must say so, pixel_steps must be 0.");
+        let message = format!(
+            "The output has {ids} tokens: usage.output_tokens must say so, pixel_steps must be 0."
+        );
         return Err(ApiError::new(code::BAD_USAGE, message));
     }
     Ok(())
@@ -195,7 +207,12 @@ fn check_continues_preview(
         return Ok(());
     }
     let preview = state.previews.get(&id).unwrap_or_default();
-    let shown = preview.ids.as_chunks().0.iter().map(|id| u32::from_le_bytes(*id));
+    let shown = preview
+        .ids
+        .as_chunks()
+        .0
+        .iter()
+        .map(|id| u32::from_le_bytes(*id));
     let begins = preview.ids.len() / 4 <= output.ids.len()
         && shown.zip(&output.ids).all(|(shown, id)| shown == *id)
         && output.text.starts_with(&preview.text);
@@ -217,7 +234,10 @@ fn check_charge(
     let charge = attempt.price.charge(&args.usage);
     let charge = charge.map_or(locked, |charge| charge.min(locked));
     if args.charge != charge {
-        let expected = format!("{} e8s: the lease's price for this usage, at most its max_charge", charge.0);
+        let expected = format!(
+            "{} e8s: the lease's price for this usage, at most its max_charge",
+            charge.0
+        );
         return Err(ApiError::invalid("charge", expected));
     }
     Ok(charge)
@@ -251,7 +271,9 @@ fn check_receipt(
     receipt
         .verify(&attempt.public_key, &args.signature)
         .map_err(|error| {
-            let message = format!("{error}: sign the receipt that docs/spec/receipt.md describes with the node's key.");
+            let message = format!(
+                "{error}: sign the receipt that docs/spec/receipt.md describes with the node's key."
+            );
             ApiError::new(code::BAD_SIGNATURE, message)
         })?;
     Ok(ReceiptRecord {

@@ -35,7 +35,11 @@ pub fn work_off(state: &mut State, now: Timestamp, limit: usize) -> usize {
 ///
 /// # Errors
 /// There is no such job.
-pub(crate) fn catch_up(state: &mut State, now: Timestamp, id: JobId) -> Result<JobRecord, ApiError> {
+pub(crate) fn catch_up(
+    state: &mut State,
+    now: Timestamp,
+    id: JobId,
+) -> Result<JobRecord, ApiError> {
     let mut job = state.job(id)?;
     let mut changed = false;
     while job.due().is_some_and(|at| at <= now) {

@@ -51,7 +51,11 @@ pub fn apply(state: &mut State, now: Timestamp, after: u64, page: &Changes) -> A
         feed.time = Some(now);
     }
     state.feed.set(feed);
-    if more { Applied::More } else { Applied::UpToDate }
+    if more {
+        Applied::More
+    } else {
+        Applied::UpToDate
+    }
 }
 
 /// Checks that the feed is fresh enough for new leases.

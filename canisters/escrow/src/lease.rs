@@ -9,9 +9,7 @@ use crate::state::State;
 use crate::submit::{add_open, busy, remove_open};
 use candid::Principal;
 use emc_protocol::work::{DeclineArgs, ExtendArgs, ExtendReply};
-use emc_protocol::{
-    ApiError, ErrorDetail, JobId, Seconds, Timestamp, Tokens, error::code, limits,
-};
+use emc_protocol::{ApiError, ErrorDetail, JobId, Seconds, Timestamp, Tokens, error::code, limits};
 
 /// Leases of one job that one owner may hold.
 const LEASES_PER_OWNER: usize = 2;
@@ -26,7 +24,9 @@ pub fn may_try(job: &JobRecord, owner: &Principal, max_attempts: u32) -> bool {
 pub fn nobody_may_try(job: &JobRecord, max_attempts: u32) -> bool {
     let owners = owners(job);
     owners.len() >= max_attempts as usize
-        && owners.iter().all(|owner| !may_try(job, owner, max_attempts))
+        && owners
+            .iter()
+            .all(|owner| !may_try(job, owner, max_attempts))
 }
 
 fn owners(job: &JobRecord) -> Vec<Principal> {
@@ -45,7 +45,13 @@ pub fn until(settings: &SettingsRecord, job: &JobRecord, now: Timestamp) -> Time
 }
 
 /// Gives an open job to a node. The claim has checked that it may have it.
-pub(crate) fn begin(state: &mut State, now: Timestamp, id: JobId, job: &mut JobRecord, attempt: AttemptRecord) {
+pub(crate) fn begin(
+    state: &mut State,
+    now: Timestamp,
+    id: JobId,
+    job: &mut JobRecord,
+    attempt: AttemptRecord,
+) {
     remove_open(state, id, job);
     drop_partial(state, id, job);
     state.unqueue_due(id, job.deadline);
@@ -78,7 +84,10 @@ pub fn extend(
         time: Timestamp(0),
     });
     if args.from != before.ids {
-        let message = format!("The escrow has {} tokens of this attempt: go on from there.", before.ids);
+        let message = format!(
+            "The escrow has {} tokens of this attempt: go on from there.",
+            before.ids
+        );
         return Err(ApiError::new(code::NOT_A_CONTINUATION, message));
     }
     let earliest = before.time.after(limits::PREVIEW_INTERVAL);
@@ -92,13 +101,20 @@ pub fn extend(
     }
     let ids = before.ids as usize + args.ids.len();
     if ids > job.parameters.max_tokens as usize {
-        return Err(ApiError::limit("ids", ids as u64, job.parameters.max_tokens.into()));
+        return Err(ApiError::limit(
+            "ids",
+            ids as u64,
+            job.parameters.max_tokens.into(),
+        ));
     }
     let mut preview = match job.progress {
         Some(_) => state.previews.get(&id).unwrap_or_default(),
         None => PreviewRecord::default(),
     };
-    let (length, bound) = (preview.text.len() + args.text.len(), JobRecord::text_bound(ids));
+    let (length, bound) = (
+        preview.text.len() + args.text.len(),
+        JobRecord::text_bound(ids),
+    );
     if length > bound {
         return Err(ApiError::limit("text", length as u64, bound as u64));
     }
@@ -153,7 +169,9 @@ pub fn decline(
 /// A lease has ended without a delivery: the owner pays the fee as far as it has it, and the job goes on.
 pub(crate) fn lapse(state: &mut State, now: Timestamp, id: JobId, job: &mut JobRecord) {
     if let Some(attempt) = job.attempts.last() {
-        let fee = attempt.lapse_fee.min(state.books.account(&attempt.owner).available());
+        let fee = attempt
+            .lapse_fee
+            .min(state.books.account(&attempt.owner).available());
         let movement = Movement::lapse_fee(now, attempt.owner, job.requester, fee);
         let booked = state.books.apply_for(movement, id, job);
         booked.expect("the fee is at most what the owner has available");
@@ -244,12 +262,16 @@ fn running(id: JobId, job: &JobRecord, caller: Principal, attempt: u32) -> Resul
 }
 
 fn not_yours(id: JobId) -> ApiError {
-    let message = format!("This lease of job {id} is not yours: use the job and attempt that `claim` gave you.");
+    let message = format!(
+        "This lease of job {id} is not yours: use the job and attempt that `claim` gave you."
+    );
     ApiError::new(code::NOT_YOUR_LEASE, message)
 }
 
 pub(crate) fn lost(id: JobId) -> ApiError {
-    let message = format!("Your lease of job {id} has ended and the job has gone on: drop it and claim another.");
+    let message = format!(
+        "Your lease of job {id} has ended and the job has gone on: drop it and claim another."
+    );
     ApiError::new(code::LEASE_LOST, message)
 }
 
@@ -266,7 +288,10 @@ pub(crate) fn wrong_state(id: JobId, job: &JobRecord) -> ApiError {
 }
 
 pub(crate) fn bad_prompt_tokens(job: &JobRecord) -> ApiError {
-    let message = format!("prompt_tokens must be between 1 and {} for this input.", job.prompt_bound);
+    let message = format!(
+        "prompt_tokens must be between 1 and {} for this input.",
+        job.prompt_bound
+    );
     ApiError::new(code::BAD_USAGE, message)
 }
 
@@ -281,5 +306,8 @@ pub(crate) fn progress_charge(job: &JobRecord) -> Tokens {
         pixel_steps: 0,
     };
     let locked = job.lock.amount();
-    attempt.price.charge(&usage).map_or(locked, |charge| charge.min(locked))
+    attempt
+        .price
+        .charge(&usage)
+        .map_or(locked, |charge| charge.min(locked))
 }

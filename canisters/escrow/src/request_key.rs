@@ -20,7 +20,11 @@ pub fn read(caller: Principal, key: &[u8]) -> Result<RequestKey, ApiError> {
         return Err(ApiError::invalid("request_key", "1 to 32 bytes"));
     }
     let blob = Blob::try_from(key).map_err(|_| {
-        ApiError::limit("request_key", key.len() as u64, limits::REQUEST_KEY_BYTES as u64)
+        ApiError::limit(
+            "request_key",
+            key.len() as u64,
+            limits::REQUEST_KEY_BYTES as u64,
+        )
     })?;
     Ok((caller, blob))
 }
@@ -76,7 +80,9 @@ fn is_same(record: &JobRecord, job: &SubmitJob, input: &[u8]) -> bool {
 /// Remembers a key for 24 hours.
 pub(crate) fn remember(state: &mut State, now: Timestamp, key: RequestKey, id: JobId) {
     let expires = now.after(limits::REQUEST_KEY_WINDOW);
-    state.key_expiry.insert((expires.0, id), key.to_bytes().into_owned());
+    state
+        .key_expiry
+        .insert((expires.0, id), key.to_bytes().into_owned());
     state.request_keys.insert(key, id);
 }
 

@@ -79,7 +79,9 @@ pub enum OpenError {
         found: u32,
     },
     /// The memory is empty.
-    #[error("the canister was never installed: install it with (variant {{ Init = record {{ ... }} }})")]
+    #[error(
+        "the canister was never installed: install it with (variant {{ Init = record {{ ... }} }})"
+    )]
     Empty,
 }
 
@@ -129,7 +131,12 @@ pub struct State {
 
 impl State {
     /// A new state in a memory, for installation and reinstallation.
-    pub fn create(memory: DefaultMemoryImpl, bucket_pages: u16, config: Config, now: Timestamp) -> Self {
+    pub fn create(
+        memory: DefaultMemoryImpl,
+        bucket_pages: u16,
+        config: Config,
+        now: Timestamp,
+    ) -> Self {
         let manager = MemoryManager::init_with_bucket_size(memory, bucket_pages);
         let mut layout = StableCell::init(manager.get(LAYOUT_ID), 0u32);
         layout.set(LAYOUT);
@@ -142,7 +149,11 @@ impl State {
     ///
     /// # Errors
     /// Where there is none, or one of a newer layout.
-    pub fn open(memory: DefaultMemoryImpl, bucket_pages: u16, now: Timestamp) -> Result<Self, OpenError> {
+    pub fn open(
+        memory: DefaultMemoryImpl,
+        bucket_pages: u16,
+        now: Timestamp,
+    ) -> Result<Self, OpenError> {
         let manager = MemoryManager::init_with_bucket_size(memory, bucket_pages);
         let layout = StableCell::init(manager.get(LAYOUT_ID), 0u32);
         if *layout.get() > LAYOUT {
@@ -221,7 +232,10 @@ impl State {
     /// A job's record.
     pub(crate) fn job(&self, id: JobId) -> Result<JobRecord, ApiError> {
         self.jobs.get(&id).ok_or_else(|| {
-            ApiError::new(code::NOT_FOUND, format!("There is no job {id} in this escrow."))
+            ApiError::new(
+                code::NOT_FOUND,
+                format!("There is no job {id} in this escrow."),
+            )
         })
     }
 

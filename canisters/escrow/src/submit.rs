@@ -41,13 +41,21 @@ pub fn submit(
     let secret = secret(state)?;
     let measured = measure(&job.input)?;
     check_parameters(&job.parameters)?;
-    let key = job.request_key.as_deref().map(|key| request_key::read(caller, key));
+    let key = job
+        .request_key
+        .as_deref()
+        .map(|key| request_key::read(caller, key));
     let key = key.transpose()?;
     if let Some(repeated) = request_key::find(state, now, key.as_ref(), &job, &measured.bytes)? {
-        return Ok(reply(&repeated.1, repeated.0, capability(&secret, repeated.0), true));
+        return Ok(reply(
+            &repeated.1,
+            repeated.0,
+            capability(&secret, repeated.0),
+            true,
+        ));
     }
     let deadline = check_deadline(job.deadline)?;
-    let salt = check_salt(job.salt.as_deref())?;
+    let salt = check_salt(job.salt.as_deref().map(|s| &s[..]))?;
     if job.max_price.is_zero() {
         return Err(ApiError::invalid("max_price", "at least one e8s"));
     }
@@ -202,7 +210,9 @@ pub(crate) fn capability(secret: &Secret, id: JobId) -> [u8; 16] {
     bytes.raw(&secret.0);
     bytes.u64(id);
     let hash = bytes.sha256();
-    *hash.first_chunk().expect("a hash of 32 bytes begins with 16")
+    *hash
+        .first_chunk()
+        .expect("a hash of 32 bytes begins with 16")
 }
 
 fn derived_salt(secret: &Secret, id: JobId) -> [u8; 32] {
@@ -220,7 +230,11 @@ fn derived_seed(state: &State, id: JobId) -> u64 {
     bytes.raw(&state.config().nonce);
     bytes.u64(id);
     let hash = bytes.sha256();
-    u64::from_le_bytes(*hash.first_chunk().expect("a hash of 32 bytes begins with 8"))
+    u64::from_le_bytes(
+        *hash
+            .first_chunk()
+            .expect("a hash of 32 bytes begins with 8"),
+    )
 }
 
 /// The nonce of an installation.
@@ -230,7 +244,9 @@ pub fn nonce(escrow: Principal, installed: Timestamp) -> [u8; 16] {
     bytes.raw(escrow.as_slice());
     bytes.u64(installed.0);
     let hash = bytes.sha256();
-    *hash.first_chunk().expect("a hash of 32 bytes begins with 16")
+    *hash
+        .first_chunk()
+        .expect("a hash of 32 bytes begins with 16")
 }
 
 /// Checks and measures an input.
@@ -240,14 +256,24 @@ pub fn nonce(escrow: Principal, installed: Timestamp) -> [u8; 16] {
 pub fn measure(input: &JobInput) -> Result<Measured, ApiError> {
     let messages = match input {
         JobInput::Chat { messages } if messages.is_empty() => {
-            return Err(ApiError::invalid("input", "a conversation with at least one message"));
+            return Err(ApiError::invalid(
+                "input",
+                "a conversation with at least one message",
+            ));
         }
         JobInput::Chat { messages } if messages.len() > limits::MESSAGES => {
-            return Err(ApiError::limit("messages", messages.len() as u64, limits::MESSAGES as u64));
+            return Err(ApiError::limit(
+                "messages",
+                messages.len() as u64,
+                limits::MESSAGES as u64,
+            ));
         }
         JobInput::Chat { messages } => messages.len() as u64,
         JobInput::Completion { prompt } if prompt.is_empty() => {
-            return Err(ApiError::invalid("input", "a prompt with at least one character"));
+            return Err(ApiError::invalid(
+                "input",
+                "a prompt with at least one character",
+            ));
         }
         JobInput::Completion { .. } => 0,
     };
@@ -279,16 +305,31 @@ pub fn check_parameters(p: &Parameters) -> Result<(), ApiError> {
         return Err(ApiError::invalid("max_tokens", "at least 1"));
     }
     at_most("max_tokens", p.max_tokens, limits::OUTPUT_TOKENS)?;
-    at_most("temperature_milli", p.temperature_milli, limits::TEMPERATURE_MILLI)?;
+    at_most(
+        "temperature_milli",
+        p.temperature_milli,
+        limits::TEMPERATURE_MILLI,
+    )?;
     at_most("top_p_milli", p.top_p_milli, 1_000)?;
     at_most("min_p_milli", p.min_p_milli, 1_000)?;
-    at_most("stop", p.stop.len().min(u32::MAX as usize) as u32, limits::STOP_STRINGS as u32)?;
+    at_most(
+        "stop",
+        p.stop.len().min(u32::MAX as usize) as u32,
+        limits::STOP_STRINGS as u32,
+    )?;
     for stop in &p.stop {
         if stop.is_empty() {
-            return Err(ApiError::invalid("stop", "a list of texts that are not empty"));
+            return Err(ApiError::invalid(
+                "stop",
+                "a list of texts that are not empty",
+            ));
         }
         if stop.len() > limits::STOP_STRING_BYTES {
-            return Err(ApiError::limit("stop", stop.len() as u64, limits::STOP_STRING_BYTES as u64));
+            return Err(ApiError::limit(
+                "stop",
+                stop.len() as u64,
+                limits::STOP_STRING_BYTES as u64,
+            ));
         }
     }
     Ok(())
@@ -297,7 +338,11 @@ pub fn check_parameters(p: &Parameters) -> Result<(), ApiError> {
 fn check_deadline(deadline: Option<Seconds>) -> Result<Seconds, ApiError> {
     let deadline = deadline.unwrap_or(limits::DEADLINE_DEFAULT);
     if deadline > limits::DEADLINE_MAX {
-        return Err(ApiError::limit("deadline", deadline.0, limits::DEADLINE_MAX.0));
+        return Err(ApiError::limit(
+            "deadline",
+            deadline.0,
+            limits::DEADLINE_MAX.0,
+        ));
     }
     if deadline < limits::DEADLINE_MIN {
         let least = format!("at least {} seconds", limits::DEADLINE_MIN.0);
