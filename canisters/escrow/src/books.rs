@@ -278,6 +278,13 @@ impl Movement {
         )
     }
 
+    /// For the test that a movement which does not sum to zero is refused.
+    #[cfg(test)]
+    pub(crate) fn without_its_last_line(mut self) -> Self {
+        self.lines.pop();
+        self
+    }
+
     /// True if nothing moves.
     pub fn is_empty(&self) -> bool {
         self.lines.is_empty()
@@ -477,6 +484,20 @@ impl<M: Memory> Books<M> {
             treasury: totals.treasury,
             journal_open,
         }
+    }
+
+    /// The sums of all accounts and withdrawals, added up anew: for tests, which compare them with the stored ones.
+    #[cfg(test)]
+    pub(crate) fn sums(&self) -> (Tokens, Tokens, Tokens) {
+        let mut sums = (0, 0, 0);
+        for account in self.accounts.iter().map(|entry| entry.value()) {
+            sums.0 += account.available.0;
+            sums.1 += account.locked.0;
+        }
+        for entry in self.leaving.iter() {
+            sums.2 += entry.value().amount.0;
+        }
+        (Tokens(sums.0), Tokens(sums.1), Tokens(sums.2))
     }
 
     /// Applies a movement that touches no job.

@@ -250,6 +250,9 @@ fn http_request(request: HttpRequest) -> HttpResponse {
 }
 
 #[cfg(test)]
+mod tests;
+
+#[cfg(test)]
 mod interface_tests {
     use super::*;
     use candid_parser::utils::{CandidSource, service_equal};
