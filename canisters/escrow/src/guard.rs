@@ -84,10 +84,13 @@ pub fn enter(
     now: Timestamp,
     caller: Principal,
 ) -> Result<(), ApiError> {
-    let wait = match check_identity(caller).map(|()| is_known(state, &caller)) {
+    // Whoever has a bucket was known when it was made: no need to look again.
+    let wait = match check_identity(caller) {
         Err(error) => return Err(error),
-        Ok(true) => take(&mut limits.known, KNOWN, now, caller),
-        Ok(false) => limits.strangers.take(STRANGERS, now.0),
+        Ok(()) if limits.known.contains_key(&caller) || is_known(state, &caller) => {
+            take(&mut limits.known, KNOWN, now, caller)
+        }
+        Ok(()) => limits.strangers.take(STRANGERS, now.0),
     };
     refuse(limits, wait)
 }

@@ -101,23 +101,29 @@ fn enter() -> Result<Principal, ApiError> {
 
 // --- accounts ---
 
+/// Credits EMC that the caller has approved to this canister (ICRC-2). May answer `pending`: it then resolves by
+/// itself.
 #[update]
 async fn deposit(args: DepositArgs) -> Result<DepositReply, ApiError> {
     calls::deposit(enter()?, args).await
 }
 
+/// Credits what was transferred to a beneficiary's deposit account; exactly what is swept from there. Anyone may call
+/// it.
 #[update]
 async fn notify_deposit(beneficiary: Principal) -> Result<DepositReply, ApiError> {
     enter()?;
     calls::notify_deposit(beneficiary).await
 }
 
+/// Pays out of the caller's available balance. May answer `pending`: it then resolves by itself.
 #[update]
 async fn withdraw(args: WithdrawArgs) -> Result<WithdrawReply, ApiError> {
     let caller = enter()?;
     calls::withdraw(caller, books::Source::Available(caller), args).await
 }
 
+/// Pays out of the treasury; the treasury's principal only.
 #[update]
 async fn withdraw_treasury(args: WithdrawArgs) -> Result<WithdrawReply, ApiError> {
     let caller = enter()?;
@@ -125,16 +131,19 @@ async fn withdraw_treasury(args: WithdrawArgs) -> Result<WithdrawReply, ApiError
     calls::withdraw(caller, source, args).await
 }
 
+/// An account's balances.
 #[query]
 fn account(owner: Principal) -> AccountView {
     read(|state| state.books.account(&owner).view())
 }
 
+/// Everything that the escrow holds.
 #[query]
 fn totals() -> Totals {
     read(|state| state.books.totals(state.journal.figures().open))
 }
 
+/// Where plain transfers for a beneficiary go; `notify_deposit` credits them.
 #[query]
 fn deposit_account(beneficiary: Principal) -> Ledgered {
     Ledgered {
@@ -145,11 +154,13 @@ fn deposit_account(beneficiary: Principal) -> Ledgered {
 
 // --- requesters ---
 
+/// What a job would cost, and who could do it.
 #[query]
 fn quote(args: QuoteArgs) -> Result<Quote, ApiError> {
     read(|state| quote::quote(state, now(), &args))
 }
 
+/// Asks for a job and locks the most it may cost. With a request key a repeated call is harmless.
 #[update]
 fn submit_job(job: SubmitJob) -> Result<SubmitReply, ApiError> {
     let caller = enter()?;
@@ -158,12 +169,14 @@ fn submit_job(job: SubmitJob) -> Result<SubmitReply, ApiError> {
     reply
 }
 
+/// Cancels a job: free while no node has it, else the progress shown so far is paid.
 #[update]
 fn cancel_job(job: JobId) -> Result<(), ApiError> {
     let caller = enter()?;
     change(|state| cancel::cancel(state, now(), caller, job)).map(drop)
 }
 
+/// A job. Prompt and answer only for its requester, or with its capability.
 #[query]
 fn get_job(job: JobId, capability: Option<ByteBuf>) -> Result<Job, ApiError> {
     read(|state| {
@@ -176,6 +189,7 @@ fn get_job(job: JobId, capability: Option<ByteBuf>) -> Result<Job, ApiError> {
     })
 }
 
+/// A requester's jobs, newest first; the caller's own where no other is named.
 #[query]
 fn list_jobs(filter: JobFilter) -> Result<JobPage, ApiError> {
     read(|state| view::list_jobs(state, msg_caller(), &filter))
@@ -183,11 +197,13 @@ fn list_jobs(filter: JobFilter) -> Result<JobPage, ApiError> {
 
 // --- nodes ---
 
+/// How much work of these models waits; of all where none is named.
 #[query]
 fn work_available(models: Vec<ModelRef>) -> Result<Vec<WorkSummary>, ApiError> {
     read(|state| view::work_available(state, &models))
 }
 
+/// Takes jobs; the escrow chooses which, the oldest that fit.
 #[update]
 fn claim(args: ClaimArgs) -> Result<Vec<Lease>, ApiError> {
     let caller = enter()?;
@@ -196,6 +212,7 @@ fn claim(args: ClaimArgs) -> Result<Vec<Lease>, ApiError> {
     leases
 }
 
+/// Renews a lease and shows a partial answer, at most every two seconds.
 #[update]
 fn extend(args: ExtendArgs) -> Result<ExtendReply, ApiError> {
     let caller = enter()?;
@@ -204,6 +221,7 @@ fn extend(args: ExtendArgs) -> Result<ExtendReply, ApiError> {
     reply
 }
 
+/// Gives a lease back.
 #[update]
 fn decline(args: DeclineArgs) -> Result<(), ApiError> {
     let caller = enter()?;
@@ -213,12 +231,14 @@ fn decline(args: DeclineArgs) -> Result<(), ApiError> {
     reply
 }
 
+/// Uploads a part of an output that is too large for one message, before `deliver`.
 #[update]
 fn upload_chunk(args: ChunkArgs) -> Result<(), ApiError> {
     let caller = enter()?;
     change(|state| deliver::upload_chunk(state, now(), caller, args)).map(drop)
 }
 
+/// Delivers a result with its signed receipt, and is paid.
 #[update]
 fn deliver(args: DeliverArgs) -> Result<DeliverReply, ApiError> {
     let caller = enter()?;
@@ -229,21 +249,25 @@ fn deliver(args: DeliverArgs) -> Result<DeliverReply, ApiError> {
 
 // --- anyone ---
 
+/// The escrow's settings and state.
 #[query]
 fn info() -> EscrowInfo {
     read(view::info)
 }
 
+/// A settled job's receipt, by the job's number.
 #[query]
 fn receipt(job: JobId) -> Result<ReceiptRecord, ApiError> {
     read(|state| view::receipt(state, job))
 }
 
+/// Receipts by their numbers in the log: from the first on, at most so many.
 #[query]
 fn receipts(start: u64, limit: u32) -> Result<Vec<ReceiptRecord>, ApiError> {
     read(|state| view::receipts(state, start, limit))
 }
 
+/// Metrics and results over HTTP.
 #[query]
 fn http_request(request: HttpRequest) -> HttpResponse {
     read(|state| http::answer(state, now(), &request))

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 const SEQUENCES: u64 = 10_000;
-const ACTIONS: u64 = 26;
+const ACTIONS: u64 = 40;
 
 /// SplitMix64: small, seeded, the same everywhere.
 struct Chance(u64);
@@ -104,7 +104,12 @@ impl Run {
     }
 
     fn act(&mut self) {
-        let (name, outcome) = match self.chance.below(100) {
+        let chosen = match self.chance.below(100) {
+            // Without a lease there is nothing to extend, decline or deliver: rather get one.
+            51..82 if self.leases.is_empty() => 15 + self.chance.below(36),
+            chosen => chosen,
+        };
+        let (name, outcome) = match chosen {
             0..4 => self.deposit(),
             4..7 => self.sweep(),
             7..11 => self.withdraw(),
@@ -432,7 +437,11 @@ impl Run {
         };
         let mut output = self.output_for(&lease);
         let mut args = self.world.delivery(node, &lease, &output);
-        match self.chance.below(9) {
+        match self.chance.below(10) {
+            9 if self.shown(&lease) > 0 => {
+                output.ids[0] ^= 1;
+                args = self.world.delivery(node, &lease, &output);
+            }
             0 => args.output_hash[3] ^= 1,
             1 => args.signature[5] ^= 1,
             2 => args.usage.output_tokens += 1,
@@ -461,7 +470,10 @@ impl Run {
 
     fn cancel(&mut self) -> (&'static str, String) {
         let jobs = self.world.state.counts.get().jobs;
-        let id = 1 + self.chance.below(jobs + 1);
+        let id = match self.chance.below(2) {
+            0 => self.leases.last().map_or(1, |(_, lease)| lease.job_id),
+            _ => 1 + self.chance.below(jobs + 1),
+        };
         let who = match self.world.state.jobs.get(&id) {
             Some(job) if !self.chance.one_in(4) => job.requester,
             _ => requester(self.chance.below(3) as u8),
@@ -652,7 +664,7 @@ fn sequence(seed: u64) -> Counts {
 }
 
 /// What the sequences must reach, and how often at least.
-const REACHED: [(&str, u64); 78] = [
+const REACHED: [(&str, u64); 79] = [
     ("deposit: done", 2_000),
     ("deposit: not done", 500),
     ("deposit: pending", 1_000),
@@ -679,7 +691,7 @@ const REACHED: [(&str, u64); 78] = [
     ("submit nonsense: invalid", 500),
     ("submit nonsense: limit", 100),
     ("submit nonsense: unknown_model", 100),
-    ("claim: ok", 4_000),
+    ("claim: ok", 10_000),
     ("claim: nothing fits", 1_000),
     ("claim: not_eligible", 500),
     ("claim: stale_feed", 500),
@@ -693,7 +705,7 @@ const REACHED: [(&str, u64); 78] = [
     ("decline: ok", 500),
     ("decline: not_your_lease", 30),
     ("decline: wrong_state", 100),
-    ("deliver: ok", 2_000),
+    ("deliver: ok", 4_000),
     ("deliver: lease_lost", 50),
     ("deliver: already_delivered", 500),
     ("deliver: wrong_state", 200),
@@ -707,12 +719,13 @@ const REACHED: [(&str, u64); 78] = [
     ("deliver wrongly: invalid", 50),
     ("deliver wrongly: limit", 50),
     ("deliver wrongly: not_your_lease", 200),
+    ("deliver wrongly: not_a_continuation", 50),
     ("delivered late", 30),
     ("delivered by a later attempt", 50),
     ("delivered after a lapse with a fee", 10),
     ("charge capped at the lock", 10),
     ("cancel: ok", 500),
-    ("cancel: ok, progress paid", 30),
+    ("cancel: ok, progress paid", 100),
     ("cancel: forbidden", 100),
     ("cancel: not_found", 100),
     ("cancel: wrong_state", 100),
