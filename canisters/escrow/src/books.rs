@@ -458,7 +458,7 @@ impl<M: Memory> Books<M> {
     }
 
     /// How many accounts there are.
-    pub fn len(&self) -> u64 {
+    pub fn accounts(&self) -> u64 {
         self.accounts.len()
     }
 
