@@ -112,9 +112,10 @@ fn run() -> Result<()> {
             arguments.extend(keep.then(|| "--keep".to_owned()));
             demo::run(&paths, "emc-demo", Build::Dev, &arguments)
         }
-        Command::Bench { subject: Subject::Main, arguments } => {
-            demo::run(&paths, "emc-bench", Build::Release, &arguments)
-        }
+        Command::Bench {
+            subject: Subject::Main,
+            arguments,
+        } => demo::run(&paths, "emc-bench", Build::Release, &arguments),
         Command::Mutants { filter, list } => {
             mutants::run(&paths, &mutants::Options { filter, list })
         }

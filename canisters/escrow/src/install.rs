@@ -11,15 +11,18 @@ use emc_protocol::{Seconds, Timestamp, Tokens};
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ArgumentError {
     /// An upgrade's argument at an installation.
-    #[error(
-        "an installation needs (variant {{ Init = record {{ ledger; registry; governor; treasury }} }})"
-    )]
+    #[error("an installation needs (variant {{ Init = record {{ }} }})")]
     NeedsInit,
     /// An installation's argument at an upgrade.
     #[error(
         "an upgrade needs (variant {{ Upgrade = record {{ }} }}); Init would be for an installation"
     )]
     NeedsUpgrade,
+    /// A canister's id is neither in the argument nor in the environment.
+    #[error(
+        "{0} is missing: name it in the argument, or set the environment variable PUBLIC_CANISTER_ID:{0}"
+    )]
+    NoCanister(&'static str),
     /// A setting is out of range.
     #[error("settings.{field} must be {expected}")]
     Setting {
@@ -30,12 +33,14 @@ pub enum ArgumentError {
     },
 }
 
-/// The configuration of a new installation.
+/// The configuration of a new installation. `find` looks a canister's id up in the environment, by its name.
 ///
 /// # Errors
-/// The argument is not for an installation, or a setting is out of range.
+/// The argument is not for an installation, a canister is not named anywhere, or a setting is out of range.
 pub fn configure(
     args: EscrowArgs,
+    find: impl Fn(&str) -> Option<Principal>,
+    installer: Principal,
     escrow: Principal,
     now: Timestamp,
 ) -> Result<Config, ArgumentError> {
@@ -51,12 +56,17 @@ pub fn configure(
     };
     let settings = settings.unwrap_or_default();
     check(&settings)?;
+    let canister = |given: Option<Principal>, name: &'static str| {
+        given
+            .or_else(|| find(name))
+            .ok_or(ArgumentError::NoCanister(name))
+    };
     Ok(Config {
         escrow,
-        ledger,
-        registry,
-        governor,
-        treasury,
+        ledger: canister(ledger, "ledger")?,
+        registry: canister(registry, "registry")?,
+        governor: governor.unwrap_or(installer),
+        treasury: treasury.unwrap_or(installer),
         settings: (&settings).into(),
         nonce: submit::nonce(escrow, now),
         secret: None,

@@ -49,9 +49,16 @@ use ic_cdk::{init, inspect_message, post_upgrade, query, update};
 use ic_http_types::{HttpRequest, HttpResponse};
 use ic_stable_structures::DefaultMemoryImpl;
 
+/// The id of another canister of this deployment, where the deploying tool has put it in the environment.
+fn find_canister(name: &str) -> Option<Principal> {
+    let variable = format!("PUBLIC_CANISTER_ID:{name}");
+    let set = ic_cdk::api::env_var_name_exists(&variable);
+    Principal::from_text(set.then(|| ic_cdk::api::env_var_value(&variable))?).ok()
+}
+
 #[init]
 fn init(args: EscrowArgs) {
-    let config = install::configure(args, canister_self(), now());
+    let config = install::configure(args, find_canister, msg_caller(), canister_self(), now());
     let config = config.unwrap_or_else(|error| ic_cdk::trap(error.to_string()));
     let memory = DefaultMemoryImpl::default();
     canister::set(state::State::create(

@@ -4,6 +4,7 @@ use crate::guard;
 use crate::records::Config;
 use crate::state::{self, State};
 use crate::{feed, ledger_calls};
+use candid::Principal;
 use emc_protocol::node::{RegistryArgs, RegistryUpgrade};
 use ic_cdk::api::{accept_message, msg_arg_data, msg_caller, msg_method_name, time, trap};
 use ic_stable_structures::DefaultMemoryImpl;
@@ -16,14 +17,24 @@ const TICK: Duration = Duration::from_secs(5);
 pub fn install(args: RegistryArgs) {
     let RegistryArgs::Init(init) = args else {
         trap(
-            "This is an installation: the argument must be variant { Init = record { ledger; governor; minimum_stake; unbonding } }.",
+            "This is an installation: the argument must be variant { Init = record { minimum_stake; unbonding } }.",
         );
     };
-    state::set(State::create(
-        DefaultMemoryImpl::default(),
-        Config::new(init, time()),
-    ));
+    let Some(ledger) = init.ledger.or_else(|| find_canister("ledger")) else {
+        trap(
+            "ledger is missing: name it in the argument, or set the environment variable PUBLIC_CANISTER_ID:ledger.",
+        );
+    };
+    let config = Config::new(&init, ledger, msg_caller(), time());
+    state::set(State::create(DefaultMemoryImpl::default(), config));
     start_timers();
+}
+
+/// The id of another canister of this deployment, where the deploying tool has put it in the environment.
+fn find_canister(name: &str) -> Option<Principal> {
+    let variable = format!("PUBLIC_CANISTER_ID:{name}");
+    let set = ic_cdk::api::env_var_name_exists(&variable);
+    Principal::from_text(set.then(|| ic_cdk::api::env_var_value(&variable))?).ok()
 }
 
 /// For `post_upgrade`. Traps, and so leaves the canister as it was, on the wrong argument or a foreign state.

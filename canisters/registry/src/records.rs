@@ -39,11 +39,11 @@ pub struct Config {
 
 impl Config {
     /// The settings of a new installation.
-    pub fn new(init: RegistryInit, now: u64) -> Self {
+    pub fn new(init: &RegistryInit, ledger: Principal, installer: Principal, now: u64) -> Self {
         Self {
             layout: LAYOUT,
-            ledger: init.ledger,
-            governor: init.governor,
+            ledger,
+            governor: init.governor.unwrap_or(installer),
             minimum_stake: init.minimum_stake.0,
             unbonding: init.unbonding.0,
             installed: now,

@@ -23,7 +23,8 @@ impl Figures {
     /// Prints the JSON object, if that was asked for.
     pub fn finish(self) {
         if self.json {
-            let figure = |(name, value, unit)| (name, serde_json::json!({ "value": value, "unit": unit }));
+            let figure =
+                |(name, value, unit)| (name, serde_json::json!({ "value": value, "unit": unit }));
             let object: serde_json::Map<_, _> = self.list.into_iter().map(figure).collect();
             println!("{:#}", serde_json::Value::Object(object));
         }

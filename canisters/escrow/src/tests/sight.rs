@@ -247,7 +247,7 @@ fn strangers_share_one_limit_and_the_known_have_their_own() {
 fn an_argument_of_the_wrong_kind_is_refused_with_a_message() {
     let upgrade = EscrowArgs::Upgrade(EscrowUpgrade::default());
     let now = Timestamp(1);
-    let error = install::configure(upgrade, escrow(), now).unwrap_err();
+    let error = configure(upgrade, now).unwrap_err();
     assert!(error.to_string().contains("variant { Init"), "{error}");
     let mut world = World::new();
     let error = install::upgrade(&mut world.state, Some(init_args(None))).unwrap_err();
@@ -256,7 +256,7 @@ fn an_argument_of_the_wrong_kind_is_refused_with_a_message() {
         treasury_share: 10_001,
         ..Settings::default()
     };
-    let error = install::configure(init_args(Some(wrong)), escrow(), now).unwrap_err();
+    let error = configure(init_args(Some(wrong)), now).unwrap_err();
     assert!(error.to_string().contains("treasury_share"), "{error}");
 }
 

@@ -150,12 +150,18 @@ pub fn treasury() -> Principal {
 
 pub fn init_args(settings: Option<Settings>) -> EscrowArgs {
     EscrowArgs::Init(EscrowInit {
-        ledger: principal(1),
-        registry: principal(2),
-        governor: principal(4),
-        treasury: treasury(),
+        ledger: Some(principal(1)),
+        registry: None,
+        governor: None,
+        treasury: Some(treasury()),
         settings,
     })
+}
+
+/// The environment names the registry, and nothing else.
+pub fn configure(args: EscrowArgs, now: Timestamp) -> Result<Config, install::ArgumentError> {
+    let find = |name: &str| (name == "registry").then(|| principal(2));
+    install::configure(args, find, principal(4), escrow(), now)
 }
 
 pub fn account_of(owner: Principal) -> Account {
@@ -174,7 +180,7 @@ impl World {
     pub fn new() -> Self {
         let now = Timestamp(1_800_000_000 * SECOND);
         let memory = DefaultMemoryImpl::default();
-        let mut config = install::configure(init_args(None), escrow(), now).expect("valid");
+        let mut config = configure(init_args(None), now).expect("valid");
         config.secret = Some(Secret([7; 32]));
         let state = State::create(memory.clone(), 1, config, now);
         let mut world = Self {

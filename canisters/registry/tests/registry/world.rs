@@ -47,14 +47,17 @@ pub fn node(n: u8) -> Principal {
 /// An empty registry, and the memory it lies in.
 pub fn registry() -> (State, DefaultMemoryImpl) {
     let init = RegistryInit {
-        ledger: principal(98),
-        governor: governor(),
+        ledger: None,
+        governor: None,
         minimum_stake: Tokens(100),
         unbonding: Seconds(UNBONDING),
     };
     let memory = DefaultMemoryImpl::default();
     (
-        State::create(memory.clone(), Config::new(init, START)),
+        State::create(
+            memory.clone(),
+            Config::new(&init, principal(98), governor(), START),
+        ),
         memory,
     )
 }
