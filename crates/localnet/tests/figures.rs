@@ -15,7 +15,12 @@ async fn updates_and_queries_are_fast_enough_to_develop_with() {
 
     let start = Instant::now();
     for _ in 0..n {
-        s.agent.update(&id, "inc").with_arg(none.clone()).call_and_wait().await.expect("answered");
+        s.agent
+            .update(&id, "inc")
+            .with_arg(none.clone())
+            .call_and_wait()
+            .await
+            .expect("answered");
     }
     let update = start.elapsed() / n;
 
@@ -25,7 +30,12 @@ async fn updates_and_queries_are_fast_enough_to_develop_with() {
             let (agent, none) = (s.agent.clone(), none.clone());
             tokio::spawn(async move {
                 for _ in 0..50 {
-                    agent.update(&id, "inc").with_arg(none.clone()).call_and_wait().await.expect("answered");
+                    agent
+                        .update(&id, "inc")
+                        .with_arg(none.clone())
+                        .call_and_wait()
+                        .await
+                        .expect("answered");
                 }
             })
         })
@@ -37,11 +47,21 @@ async fn updates_and_queries_are_fast_enough_to_develop_with() {
 
     let start = Instant::now();
     for _ in 0..n {
-        s.agent.query(&id, "count").with_arg(none.clone()).call().await.expect("answered");
+        s.agent
+            .query(&id, "count")
+            .with_arg(none.clone())
+            .call()
+            .await
+            .expect("answered");
     }
     let query = start.elapsed() / n;
 
-    println!("update {update:?}, 8 clients {updates_per_second:.0} updates/s, verified query {query:?}");
-    assert_eq!(s.query::<_, (u64,)>(id, "count", ()).await, (u64::from(n) + 400,));
+    println!(
+        "update {update:?}, 8 clients {updates_per_second:.0} updates/s, verified query {query:?}"
+    );
+    assert_eq!(
+        s.query::<_, (u64,)>(id, "count", ()).await,
+        (u64::from(n) + 400,)
+    );
     assert!(update.as_millis() < 250, "an update takes {update:?}");
 }
