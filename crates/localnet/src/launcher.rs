@@ -37,7 +37,8 @@ impl StatusFile {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("creating {}", folder.display()))?;
         let (part, whole) = (folder.join("status.json.part"), folder.join("status.json"));
-        std::fs::write(&part, status.to_string())
+        // `icp` takes the file for whole once it ends a line.
+        std::fs::write(&part, format!("{status}\n"))
             .with_context(|| format!("writing {}", part.display()))?;
         std::fs::rename(&part, &whole).with_context(|| format!("writing {}", whole.display()))?;
         Ok(Self(whole))

@@ -38,6 +38,10 @@ struct Arguments {
     #[arg(long)]
     seed: Option<u64>,
 
+    /// Accepted for the `icp` command. The gateway answers at any name whose first part is a canister id.
+    #[arg(long, value_name = "NAME")]
+    domain: Vec<String>,
+
     /// Writes status.json into this folder once the network answers, as the `icp` command's launchers do.
     #[arg(long, value_name = "FOLDER")]
     status_dir: Option<PathBuf>,
@@ -96,6 +100,9 @@ fn main() -> Result<()> {
             "warning: state is not kept in {}: the network starts empty and ends with this process",
             folder.display()
         );
+    }
+    for domain in &arguments.domain {
+        tracing::info!("canisters are served at <canister-id>.{domain} too");
     }
     let status = arguments
         .status_dir
