@@ -4,8 +4,9 @@
 //! against an allotment, `unbonding_starts` is where their acknowledgement will count.
 
 use crate::feed;
+use crate::keys::Subject;
 use crate::postings::{Account, Imbalance, transfer};
-use crate::records::{NodeRecord, Standing, Subject, UnbondingRecord};
+use crate::records::{NodeRecord, Standing, UnbondingRecord};
 use crate::state::State;
 use candid::Principal;
 use emc_journal::{Account as LedgerAccount, Entry, Operation, Outcome, cbor};
