@@ -2,7 +2,8 @@
 
 use crate::feed;
 use crate::guard::{self, newest, resolve};
-use crate::records::{AuthorRecord, ModelKey, ModelRecord, Subject};
+use crate::keys::{ModelKey, Subject};
+use crate::records::{AuthorRecord, ModelRecord};
 use crate::state::State;
 use candid::Principal;
 use emc_protocol::model::{ModelFile, PublishModel, is_model_id};

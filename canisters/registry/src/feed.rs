@@ -1,7 +1,7 @@
 //! The feed that escrows pull: each node and each model version stands in it once, at the number of its newest change.
 //! A puller that remembers the last number it saw misses nothing, and a new one reads everything once.
 
-use crate::records::Subject;
+use crate::keys::Subject;
 use crate::state::State;
 use candid::Principal;
 use emc_protocol::feed::{Change, Changes, ChangesArgs, ModelChange, NodeChange, NumberedChange};

@@ -5,7 +5,7 @@
 //! bucket besides, for all together. `inspect_message` asks the same questions before consensus, as a filter; the methods
 //! ask again, as the guard. The governor is not limited.
 
-use crate::records::ModelKey;
+use crate::keys::ModelKey;
 use crate::state::State;
 use candid::Principal;
 use emc_protocol::{ApiError, ErrorDetail, Seconds, error::code, limits};

@@ -1,7 +1,7 @@
 //! Nodes say that they are there. Cheap: most heartbeats read one number and write nothing.
 
 use crate::feed;
-use crate::records::Subject;
+use crate::keys::Subject;
 use crate::register::not_registered;
 use crate::state::State;
 use candid::Principal;

@@ -7,6 +7,7 @@ pub mod catalogue;
 pub mod feed;
 pub mod guard;
 pub mod heartbeat;
+pub mod keys;
 pub mod ledger_calls;
 pub mod lifecycle;
 pub mod listing;

@@ -2,7 +2,8 @@
 //! work; a page that ends early says where to go on.
 
 use crate::guard::newest;
-use crate::records::{ModelKey, ModelRecord, NodeRecord, seconds};
+use crate::keys::ModelKey;
+use crate::records::{ModelRecord, NodeRecord, seconds};
 use crate::stake;
 use crate::state::State;
 use candid::Principal;

@@ -2,7 +2,8 @@
 
 use crate::feed;
 use crate::guard;
-use crate::records::{ModelKey, NodeRecord, OfferRecord, Standing, Subject};
+use crate::keys::{ModelKey, Subject};
+use crate::records::{NodeRecord, OfferRecord, Standing};
 use crate::state::State;
 use candid::Principal;
 use emc_protocol::node::{Hardware, RegisterNode, UpdateNode};

@@ -1,11 +1,12 @@
 //! Stake: in through the ledger, allotted per node and escrow, out through unbonding and the ledger again.
 //!
 //! What an escrow may slash is only what is allotted to it. An unbonding's clock starts at once; when escrows hold bonds
-//! against an allotment, [`unbonding_starts`] is where their acknowledgement will count.
+//! against an allotment, `unbonding_starts` is where their acknowledgement will count.
 
 use crate::feed;
+use crate::keys::Subject;
 use crate::postings::{Account, Imbalance, transfer};
-use crate::records::{NodeRecord, Standing, Subject, UnbondingRecord};
+use crate::records::{NodeRecord, Standing, UnbondingRecord};
 use crate::state::State;
 use candid::Principal;
 use emc_journal::{Account as LedgerAccount, Entry, Operation, Outcome, cbor};

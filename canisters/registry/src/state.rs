@@ -3,9 +3,9 @@
 //! Only the rate limits are in the heap: an upgrade fills every bucket, which harms nobody.
 
 use crate::guard::Limits;
+use crate::keys::{ModelKey, Subject};
 use crate::records::{
-    AuthorRecord, Config, LAYOUT, ModelKey, ModelRecord, NodeRecord, Subject, Totals,
-    UnbondingRecord,
+    AuthorRecord, Config, LAYOUT, ModelRecord, NodeRecord, Totals, UnbondingRecord,
 };
 use candid::Principal;
 use emc_journal::{Journal, Memories};
