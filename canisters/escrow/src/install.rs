@@ -2,7 +2,6 @@
 
 use crate::records::*;
 use crate::state::State;
-use crate::submit;
 use candid::Principal;
 use emc_protocol::escrow::{EscrowArgs, EscrowInit, Settings};
 use emc_protocol::{Seconds, Timestamp, Tokens};
@@ -58,7 +57,7 @@ pub fn configure(
         governor,
         treasury,
         settings: (&settings).into(),
-        nonce: submit::nonce(escrow, now),
+        nonce: crate::secret::nonce(escrow, now),
         secret: None,
     })
 }

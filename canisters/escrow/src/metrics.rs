@@ -76,7 +76,11 @@ pub fn encode(state: &State, now: Timestamp) -> std::io::Result<Vec<u8>> {
         state.models.len() as f64,
         "Model versions of the feed.",
     )?;
-    out.encode_gauge("emc_escrow_accounts", state.books.accounts() as f64, "Accounts.")?;
+    out.encode_gauge(
+        "emc_escrow_accounts",
+        state.books.accounts() as f64,
+        "Accounts.",
+    )?;
 
     out.encode_counter(
         "emc_escrow_deposited_emc_total",
