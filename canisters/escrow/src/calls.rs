@@ -7,8 +7,8 @@
 //!
 //! Asking for the fee or a balance commits nothing before and assumes nothing after: the checks are done again.
 
-use crate::books::Source;
 use crate::canister::{change, now, read};
+use crate::movement::Source;
 use crate::state::Mem;
 use crate::{deposit as deposits, withdraw as withdrawals};
 use candid::{Nat, Principal};

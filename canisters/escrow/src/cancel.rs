@@ -1,8 +1,8 @@
 //! Cancelling: free while no node has the job; once one does, the progress that it has shown is paid.
 
-use crate::books::Charge;
 use crate::due;
 use crate::lease;
+use crate::movement::Charge;
 use crate::records::*;
 use crate::settle;
 use crate::state::State;

@@ -44,7 +44,7 @@ pub fn claim(
             "a list of models with their versions",
         ));
     }
-    crate::submit::secret(state)?;
+    crate::secret::secret(state)?;
     let node = working_node(state, caller)?;
     feed::check_fresh(state, now)?;
 

@@ -2,9 +2,9 @@
 //! anything moves, in the order of `docs/protocol.md`; then the job is settled in the same message. Audits, once they
 //! exist, stand between the check and the settlement.
 
-use crate::books::Charge;
 use crate::due;
 use crate::lease;
+use crate::movement::Charge;
 use crate::records::*;
 use crate::settle;
 use crate::state::State;

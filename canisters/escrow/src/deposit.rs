@@ -2,7 +2,7 @@
 //! beneficiary's own subaccount. Both are journalled transfers to the escrow's default account; what arrives there is
 //! credited in the message that ends the journal entry.
 
-use crate::books::{Movement, Source};
+use crate::movement::{Movement, Source};
 use crate::state::State;
 use crate::stored;
 use candid::Principal;

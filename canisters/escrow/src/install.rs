@@ -2,7 +2,6 @@
 
 use crate::records::*;
 use crate::state::State;
-use crate::submit;
 use candid::Principal;
 use emc_protocol::escrow::{EscrowArgs, EscrowInit, Settings};
 use emc_protocol::{Seconds, Timestamp, Tokens};
@@ -68,7 +67,7 @@ pub fn configure(
         governor: governor.unwrap_or(installer),
         treasury: treasury.unwrap_or(installer),
         settings: (&settings).into(),
-        nonce: submit::nonce(escrow, now),
+        nonce: crate::secret::nonce(escrow, now),
         secret: None,
     })
 }

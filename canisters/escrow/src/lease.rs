@@ -1,8 +1,8 @@
 //! Leases: who may try a job, how long a lease is, and what its node can do with it: renew it with a partial answer,
 //! give it back, or let it lapse.
 
-use crate::books::Movement;
 use crate::due;
+use crate::movement::Movement;
 use crate::records::*;
 use crate::settle;
 use crate::state::State;

@@ -17,12 +17,14 @@ pub mod http;
 pub mod install;
 pub mod lease;
 pub mod metrics;
+pub mod movement;
 pub mod pull;
 pub mod quote;
 pub mod receipts;
 pub mod records;
 pub mod request_key;
 pub mod retention;
+pub mod secret;
 pub mod settle;
 pub mod state;
 pub mod stored;
@@ -127,7 +129,7 @@ async fn notify_deposit(beneficiary: Principal) -> Result<DepositReply, ApiError
 #[update]
 async fn withdraw(args: WithdrawArgs) -> Result<WithdrawReply, ApiError> {
     let caller = enter()?;
-    calls::withdraw(caller, books::Source::Available(caller), args).await
+    calls::withdraw(caller, movement::Source::Available(caller), args).await
 }
 
 /// Pays out of the treasury; the treasury's principal only.

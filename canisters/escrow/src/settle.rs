@@ -1,8 +1,8 @@
 //! The two ends of a job: settled, its lock divided between owner, treasury and requester; or refunded, its lock given
 //! back. Both close the job: it leaves every queue and index, and its input is deleted.
 
-use crate::books::{Charge, Movement};
 use crate::lease;
+use crate::movement::{Charge, Movement};
 use crate::records::*;
 use crate::state::State;
 use crate::submit::remove_open;

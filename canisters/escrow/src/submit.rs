@@ -1,17 +1,18 @@
 //! Submitting a job: check every field, find the model and somebody to serve it, lock the most it may cost, and put the
 //! job among the open ones. One message, no call to anybody.
 
-use crate::books::Movement;
+use crate::movement::Movement;
 use crate::quote;
 use crate::records::*;
 use crate::request_key;
+use crate::secret;
 use crate::state::State;
 use candid::Principal;
 use emc_protocol::canonical::{self, Writer};
 use emc_protocol::job::IfUnserved;
 use emc_protocol::{
-    ApiError, ErrorDetail, JobId, JobInput, ModelRef, Parameters, Seconds, SubmitJob, SubmitReply,
-    Timestamp, Tokens, error::code, limits,
+    ApiError, JobId, JobInput, ModelRef, Parameters, Seconds, SubmitJob, SubmitReply, Timestamp,
+    Tokens, error::code, limits,
 };
 
 /// Most bytes of inputs that one requester's unfinished jobs may hold.
@@ -38,7 +39,7 @@ pub fn submit(
     job: SubmitJob,
 ) -> Result<SubmitReply, ApiError> {
     // 1. Check.
-    let secret = secret(state)?;
+    let secret = secret::secret(state)?;
     let measured = measure(&job.input)?;
     check_parameters(&job.parameters)?;
     let key = job
@@ -50,7 +51,7 @@ pub fn submit(
         return Ok(reply(
             &repeated.1,
             repeated.0,
-            capability(&secret, repeated.0),
+            secret::capability(&secret, repeated.0),
             true,
         ));
     }
@@ -88,7 +89,7 @@ pub fn submit(
 
     // 2. Build.
     let id = state.counts.get().jobs + 1;
-    let salt = salt.unwrap_or_else(|| derived_salt(&secret, id));
+    let salt = salt.unwrap_or_else(|| secret::salt(&secret, id));
     let mut input_hash = Writer::new(canonical::INPUT_DOMAIN);
     input_hash.raw(&salt);
     input_hash.raw(&measured.bytes);
@@ -107,7 +108,7 @@ pub fn submit(
         deadline: now.after(deadline),
         lease_until: None,
         finished: None,
-        seed: job.seed.unwrap_or_else(|| derived_seed(state, id)),
+        seed: job.seed.unwrap_or_else(|| secret::seed(state, id)),
         salt,
         input_hash: input_hash.sha256(),
         parameters_hash: canonical::parameters_hash(&model, &job.parameters),
@@ -141,7 +142,7 @@ pub fn submit(
     if let Some(key) = key {
         request_key::remember(state, now, key, id);
     }
-    let reply = reply(&record, id, capability(&secret, id), false);
+    let reply = reply(&record, id, secret::capability(&secret, id), false);
     state.jobs.insert(id, record);
     Ok(reply)
 }
@@ -189,64 +190,6 @@ fn reply(job: &JobRecord, id: JobId, capability: [u8; 16], repeated: bool) -> Su
         salt: job.salt.to_vec(),
         repeated,
     }
-}
-
-/// The secret, once the canister has it.
-pub(crate) fn secret(state: &State) -> Result<Secret, ApiError> {
-    state.config().secret.ok_or_else(|| {
-        ApiError::new(
-            code::STARTING,
-            "The escrow has just been installed and waits for randomness: try again in a few seconds.",
-        )
-        .with(ErrorDetail::RetryAfter {
-            seconds: Seconds(5),
-        })
-    })
-}
-
-/// The bytes that let their bearer read a job's result.
-pub(crate) fn capability(secret: &Secret, id: JobId) -> [u8; 16] {
-    let mut bytes = Writer::new("emc-capability-v1");
-    bytes.raw(&secret.0);
-    bytes.u64(id);
-    let hash = bytes.sha256();
-    *hash
-        .first_chunk()
-        .expect("a hash of 32 bytes begins with 16")
-}
-
-fn derived_salt(secret: &Secret, id: JobId) -> [u8; 32] {
-    let mut bytes = Writer::new("emc-salt-v1");
-    bytes.raw(&secret.0);
-    bytes.u64(id);
-    bytes.sha256()
-}
-
-fn derived_seed(state: &State, id: JobId) -> u64 {
-    let escrow = state.config().escrow;
-    let mut bytes = Writer::new("emc-seed-v1");
-    bytes.u8(escrow.as_slice().len() as u8);
-    bytes.raw(escrow.as_slice());
-    bytes.raw(&state.config().nonce);
-    bytes.u64(id);
-    let hash = bytes.sha256();
-    u64::from_le_bytes(
-        *hash
-            .first_chunk()
-            .expect("a hash of 32 bytes begins with 8"),
-    )
-}
-
-/// The nonce of an installation.
-pub fn nonce(escrow: Principal, installed: Timestamp) -> [u8; 16] {
-    let mut bytes = Writer::new("emc-nonce-v1");
-    bytes.u8(escrow.as_slice().len() as u8);
-    bytes.raw(escrow.as_slice());
-    bytes.u64(installed.0);
-    let hash = bytes.sha256();
-    *hash
-        .first_chunk()
-        .expect("a hash of 32 bytes begins with 16")
 }
 
 /// Checks and measures an input.

@@ -38,7 +38,7 @@ fn sight(
 ) -> Sight {
     let bearer = capability
         .zip(state.config().secret)
-        .is_some_and(|(capability, secret)| capability == submit::capability(&secret, id));
+        .is_some_and(|(capability, secret)| capability == crate::secret::capability(&secret, id));
     if bearer || (caller == job.requester && caller != Principal::anonymous()) {
         Sight::All
     } else if job.public {

@@ -1,8 +1,8 @@
 //! Withdrawals: what leaves is set aside first, under the number of the journal entry, and goes out or comes back when
 //! the entry ends (`deposit::ended`).
 
-use crate::books::{Movement, Source};
 use crate::deposit::{self, Purpose, check_amount, check_lane, read_subaccount};
+use crate::movement::{Movement, Source};
 use crate::state::State;
 use candid::Principal;
 use emc_journal::{Account, Operation};

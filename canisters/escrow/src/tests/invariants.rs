@@ -1,8 +1,8 @@
 //! The named invariants of `docs/protocol.md`, and that every index says what the jobs say.
 
 use super::world::*;
-use crate::books::{Account, Reason, Source};
 use crate::deposit::Purpose;
+use crate::movement::{Account, Reason, Source};
 use crate::records::*;
 use candid::Principal;
 use emc_journal::Operation;

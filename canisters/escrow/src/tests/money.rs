@@ -2,7 +2,8 @@
 
 use super::invariants::check;
 use super::world::*;
-use crate::books::{Charge, Movement, Refused, Source};
+use crate::books::Refused;
+use crate::movement::{Charge, Movement, Source};
 use crate::{deposit, withdraw};
 use emc_journal::{Account, Outcome};
 use emc_protocol::account::deposit_subaccount;

@@ -2,8 +2,9 @@
 //! A failure names the seed and the actions that led to it; `EMC_SEQUENCE=<seed>` runs that one alone.
 
 use super::invariants::{check, everything_has_an_exit, explained};
+use super::reached::REACHED;
 use super::world::*;
-use crate::books::Source;
+use crate::movement::Source;
 use crate::records::*;
 use crate::{request_key, retention, view};
 use emc_journal::{Account, Outcome};
@@ -371,7 +372,7 @@ impl Run {
             let job = self.world.job(job);
             let late = job.movements.iter().flat_map(|m| m.lines());
             let fees = late
-                .filter(|line| line.reason == crate::books::Reason::LapseFee)
+                .filter(|line| line.reason == crate::movement::Reason::LapseFee)
                 .count();
             if job.attempts.len() > 1 {
                 self.count("delivered by a later attempt".into());
@@ -662,89 +663,6 @@ fn sequence(seed: u64) -> Counts {
     }
     run.counts
 }
-
-/// What the sequences must reach, and how often at least.
-const REACHED: [(&str, u64); 79] = [
-    ("deposit: done", 2_000),
-    ("deposit: not done", 500),
-    ("deposit: pending", 1_000),
-    ("deposit: in_flight", 100),
-    ("deposit: invalid", 300),
-    ("sweep: done", 1_000),
-    ("sweep: pending", 400),
-    ("sweep: in_flight", 50),
-    ("sweep: insufficient_funds", 300),
-    ("withdraw: done", 500),
-    ("withdraw: not done", 100),
-    ("withdraw: pending", 200),
-    ("withdraw: in_flight", 10),
-    ("withdraw: insufficient_funds", 500),
-    ("withdraw treasury: done", 20),
-    ("resume: all ended", 500),
-    ("resume: some are left", 200),
-    ("submit: ok", 8_000),
-    ("submit: insufficient_funds", 500),
-    ("submit: unserved", 1_000),
-    ("submit again: repeated", 500),
-    ("submit again: key_reused", 300),
-    ("submit again: ok", 20),
-    ("submit nonsense: invalid", 500),
-    ("submit nonsense: limit", 100),
-    ("submit nonsense: unknown_model", 100),
-    ("claim: ok", 10_000),
-    ("claim: nothing fits", 1_000),
-    ("claim: not_eligible", 500),
-    ("claim: stale_feed", 500),
-    ("extend: ok", 1_000),
-    ("extend: busy", 100),
-    ("extend: lease_lost", 100),
-    ("extend: wrong_state", 100),
-    ("extend wrongly: not_your_lease", 50),
-    ("extend wrongly: not_a_continuation", 50),
-    ("extend wrongly: limit", 20),
-    ("decline: ok", 500),
-    ("decline: not_your_lease", 30),
-    ("decline: wrong_state", 100),
-    ("deliver: ok", 4_000),
-    ("deliver: lease_lost", 50),
-    ("deliver: already_delivered", 500),
-    ("deliver: wrong_state", 200),
-    ("deliver again: already_delivered", 1_000),
-    ("deliver uploaded: ok", 300),
-    ("upload: ok", 100),
-    ("upload: already_delivered", 100),
-    ("deliver wrongly: bad_output_hash", 50),
-    ("deliver wrongly: bad_signature", 100),
-    ("deliver wrongly: bad_usage", 100),
-    ("deliver wrongly: invalid", 50),
-    ("deliver wrongly: limit", 50),
-    ("deliver wrongly: not_your_lease", 200),
-    ("deliver wrongly: not_a_continuation", 50),
-    ("delivered late", 30),
-    ("delivered by a later attempt", 50),
-    ("delivered after a lapse with a fee", 10),
-    ("charge capped at the lock", 10),
-    ("cancel: ok", 500),
-    ("cancel: ok, progress paid", 100),
-    ("cancel: forbidden", 100),
-    ("cancel: not_found", 100),
-    ("cancel: wrong_state", 100),
-    ("a lease's time passes: lapsed", 200),
-    ("tick: refunded", 100),
-    ("days pass: ok", 1_000),
-    ("results pruned", 50),
-    ("request keys forgotten", 100),
-    ("a node changes: drained or back", 300),
-    ("a node changes: stake lost or regained", 300),
-    ("a node changes: price", 300),
-    ("a node changes: context", 300),
-    ("a node changes: owner", 300),
-    ("settings change: ok", 1_000),
-    ("a model changes: ok", 1_000),
-    ("upgrade: ok", 1_000),
-    ("look: public", 100),
-    ("look: private", 300),
-];
 
 #[test]
 fn no_sequence_of_actions_breaks_an_invariant() {

@@ -1,13 +1,14 @@
-//! A world for tests: a state, a model of the ledger that can lose answers, nodes with real keys, requesters.
+//! A world for tests: a state, the model of the ledger, nodes with real keys, requesters, and short ways to act.
 
-use crate::books::Source;
+pub use super::ledger::{Fate, ModelLedger};
 use crate::deposit::Purpose;
+use crate::movement::Source;
 use crate::records::*;
 use crate::state::State;
 use crate::{claim, deliver, deposit, due, feed, install, submit, withdraw};
 use candid::Principal;
 use ed25519_dalek::SigningKey;
-use emc_journal::{Account, Action, Answer, Entry, Operation, Outcome, Progress as Step, Refusal};
+use emc_journal::{Account, Action, Answer, Entry, Outcome, Progress as Step};
 use emc_protocol::canonical;
 use emc_protocol::escrow::{EscrowArgs, EscrowInit, Settings};
 use emc_protocol::feed::{Change, Changes, ModelChange, NodeChange, NumberedChange};
@@ -21,87 +22,6 @@ use std::collections::BTreeMap;
 
 pub const SECOND: u64 = 1_000_000_000;
 pub const MODEL: &str = "smol";
-
-/// What happens to a message to the ledger.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Fate {
-    /// Executed and answered.
-    Answered,
-    /// Executed, the answer lost.
-    AnswerLost,
-    /// Never arrived, but nobody knows.
-    MessageLost,
-    /// Certainly not sent.
-    NotDelivered,
-    /// The ledger does not answer reading calls either.
-    Silent,
-}
-
-/// A ledger without history but with memos.
-#[derive(Default)]
-pub struct ModelLedger {
-    pub balances: BTreeMap<(Principal, [u8; 32]), u128>,
-    pub blocks: Vec<[u8; 24]>,
-    pub fee: u128,
-}
-
-fn account_key(account: &Account) -> (Principal, [u8; 32]) {
-    (account.owner, account.subaccount.unwrap_or_default())
-}
-
-impl ModelLedger {
-    pub fn balance(&self, account: &Account) -> u128 {
-        self.balances
-            .get(&account_key(account))
-            .copied()
-            .unwrap_or(0)
-    }
-
-    pub fn credit(&mut self, account: &Account, amount: u128) {
-        *self.balances.entry(account_key(account)).or_default() += amount;
-    }
-
-    fn block_of(&self, memo: &[u8; 24]) -> Option<u64> {
-        self.blocks
-            .iter()
-            .position(|m| m == memo)
-            .map(|at| at as u64)
-    }
-
-    fn execute(&mut self, escrow: Principal, operation: &Operation, memo: [u8; 24]) -> Answer {
-        if operation.fee() != self.fee {
-            return Answer::Refused(Refusal::BadFee { expected: self.fee });
-        }
-        if let Some(block_index) = self.block_of(&memo) {
-            return Answer::Done { block_index };
-        }
-        let (from, to) = match operation {
-            Operation::Transfer {
-                from_subaccount,
-                to,
-                ..
-            } => (
-                Account {
-                    owner: escrow,
-                    subaccount: *from_subaccount,
-                },
-                *to,
-            ),
-            Operation::TransferFrom { from, to, .. } => (*from, *to),
-        };
-        let total = operation.amount() + self.fee;
-        let balance = self.balance(&from);
-        if balance < total {
-            return Answer::Refused(Refusal::InsufficientFunds { balance });
-        }
-        self.balances.insert(account_key(&from), balance - total);
-        self.credit(&to, operation.amount());
-        self.blocks.push(memo);
-        Answer::Done {
-            block_index: self.blocks.len() as u64 - 1,
-        }
-    }
-}
 
 /// A node as the registry would tell of it.
 pub struct Node {
