@@ -1,0 +1,267 @@
+//! The escrow's endpoints, one method each.
+
+use crate::{Client, Error};
+use candid::{Principal, Reserved};
+use emc_protocol::account::{
+    AccountView, DepositArgs, DepositReply, Ledgered, Totals, WithdrawArgs, WithdrawReply,
+};
+use emc_protocol::escrow::{EscrowInfo, Quote, QuoteArgs, ReceiptRecord};
+use emc_protocol::job::{Job, JobFilter, JobId, JobPage, SubmitJob, SubmitReply};
+use emc_protocol::work::{
+    ChunkArgs, ClaimArgs, DeclineArgs, DeliverArgs, DeliverReply, ExtendArgs, ExtendReply, Lease,
+    WorkSummary,
+};
+use emc_protocol::{ByteBuf, ModelRef};
+use rand::RngCore;
+
+/// An escrow: accounts, jobs, receipts.
+///
+/// ```no_run
+/// # async fn example(client: emc_client::Client, id: emc_client::Principal) -> Result<(), emc_client::Error> {
+/// let escrow = client.escrow(id);
+/// let account = escrow.account(client.principal()).await?;
+/// println!("{} EMC available, {} locked", account.available, account.locked);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Escrow {
+    client: Client,
+    id: Principal,
+}
+
+/// What to look at after a deposit or a withdrawal whose outcome is not known.
+const LOOK_AT_BALANCES: &str =
+    "`emc account` shows your balance in the escrow, `emc balance` the one in the ledger.";
+
+impl Escrow {
+    pub(crate) fn new(client: Client, id: Principal) -> Self {
+        Self { client, id }
+    }
+
+    /// The canister.
+    pub fn id(&self) -> Principal {
+        self.id
+    }
+
+    /// The connection.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    // --- for anyone ---
+
+    /// Settings and state.
+    ///
+    /// # Errors
+    /// Those of a query, see [`Error`].
+    pub async fn info(&self) -> Result<EscrowInfo, Error> {
+        self.client.query(self.id, "info", ()).await
+    }
+
+    /// Everything the escrow holds.
+    ///
+    /// # Errors
+    /// Those of a query, see [`Error`].
+    pub async fn totals(&self) -> Result<Totals, Error> {
+        self.client.query(self.id, "totals", ()).await
+    }
+
+    /// The ledger account whose plain transfers are credited to `beneficiary` by [`Escrow::notify_deposit`].
+    ///
+    /// # Errors
+    /// Those of a query, see [`Error`].
+    pub async fn deposit_account(&self, beneficiary: Principal) -> Result<Ledgered, Error> {
+        self.client
+            .query(self.id, "deposit_account", (beneficiary,))
+            .await
+    }
+
+    /// A settled job's receipt.
+    ///
+    /// # Errors
+    /// `not_found` where there is none; else those of a query.
+    pub async fn receipt(&self, job: JobId) -> Result<ReceiptRecord, Error> {
+        self.client.ask(self.id, "receipt", (job,)).await
+    }
+
+    /// Receipts from a number on, at most `limit`.
+    ///
+    /// # Errors
+    /// Those of a query, see [`Error`].
+    pub async fn receipts(&self, start: u64, limit: u32) -> Result<Vec<ReceiptRecord>, Error> {
+        self.client.ask(self.id, "receipts", (start, limit)).await
+    }
+
+    // --- accounts ---
+
+    /// An account's balances.
+    ///
+    /// # Errors
+    /// Those of a query, see [`Error`].
+    pub async fn account(&self, owner: Principal) -> Result<AccountView, Error> {
+        self.client.query(self.id, "account", (owner,)).await
+    }
+
+    /// Deposits what the caller has approved; [`crate::funding`] does both.
+    ///
+    /// # Errors
+    /// The escrow's refusals (`pending` names a journal entry that resolves by itself); [`Error::Unknown`] where the
+    /// outcome cannot be learned.
+    pub async fn deposit(&self, args: DepositArgs) -> Result<DepositReply, Error> {
+        self.client
+            .once(self.id, "deposit", (args,), LOOK_AT_BALANCES)
+            .await
+    }
+
+    /// Credits what lies in a beneficiary's deposit account. Repeating it credits only what has come since.
+    ///
+    /// # Errors
+    /// The escrow's refusals; else as [`Error`] says.
+    pub async fn notify_deposit(&self, beneficiary: Principal) -> Result<DepositReply, Error> {
+        self.client
+            .once(self.id, "notify_deposit", (beneficiary,), LOOK_AT_BALANCES)
+            .await
+    }
+
+    /// Pays out.
+    ///
+    /// # Errors
+    /// The escrow's refusals (`pending` names a journal entry that resolves by itself); [`Error::Unknown`] where the
+    /// outcome cannot be learned.
+    pub async fn withdraw(&self, args: WithdrawArgs) -> Result<WithdrawReply, Error> {
+        self.client
+            .once(self.id, "withdraw", (args,), LOOK_AT_BALANCES)
+            .await
+    }
+
+    /// Pays out of the treasury; the treasury's principal's.
+    ///
+    /// # Errors
+    /// As [`Escrow::withdraw`], and `forbidden` for anybody else.
+    pub async fn withdraw_treasury(&self, args: WithdrawArgs) -> Result<WithdrawReply, Error> {
+        self.client
+            .once(self.id, "withdraw_treasury", (args,), LOOK_AT_BALANCES)
+            .await
+    }
+
+    // --- requesters ---
+
+    /// What a job would cost, and who could do it.
+    ///
+    /// # Errors
+    /// `unknown_model` and other refusals; else those of a query.
+    pub async fn quote(&self, args: QuoteArgs) -> Result<Quote, Error> {
+        self.client.ask(self.id, "quote", (args,)).await
+    }
+
+    /// Submits a job. Where it has no request key it gets a random one, so that it can be sent again safely: for ever
+    /// with [`crate::RetryPolicy::for_ever`], and never twice.
+    ///
+    /// # Errors
+    /// The escrow's refusals; else as [`Error`] says.
+    pub async fn submit_job(&self, mut job: SubmitJob) -> Result<SubmitReply, Error> {
+        job.request_key.get_or_insert_with(random_key);
+        self.client.repeatable(self.id, "submit_job", (job,)).await
+    }
+
+    /// Cancels a job of the caller's.
+    ///
+    /// # Errors
+    /// `not_found`, `wrong_state` where it is final already; else as [`Error`] says.
+    pub async fn cancel_job(&self, job: JobId) -> Result<(), Error> {
+        let _: Reserved = self
+            .client
+            .repeatable(self.id, "cancel_job", (job,))
+            .await?;
+        Ok(())
+    }
+
+    /// A job. With its capability anyone sees what its requester sees.
+    ///
+    /// # Errors
+    /// `not_found`; else those of a query.
+    pub async fn get_job(&self, job: JobId, capability: Option<&[u8]>) -> Result<Job, Error> {
+        let capability = capability.map(|bytes| ByteBuf::from(bytes.to_vec()));
+        self.client.ask(self.id, "get_job", (job, capability)).await
+    }
+
+    /// A page of jobs, newest first.
+    ///
+    /// # Errors
+    /// Those of a query, see [`Error`].
+    pub async fn list_jobs(&self, filter: JobFilter) -> Result<JobPage, Error> {
+        self.client.ask(self.id, "list_jobs", (filter,)).await
+    }
+
+    // --- nodes ---
+
+    /// How much work of these models waits.
+    ///
+    /// # Errors
+    /// Those of a query, see [`Error`].
+    pub async fn work_available(&self, models: Vec<ModelRef>) -> Result<Vec<WorkSummary>, Error> {
+        self.client.ask(self.id, "work_available", (models,)).await
+    }
+
+    /// Takes jobs. Not signed anew: a claim that was carried out without its answer being learned leaves leases that
+    /// lapse, so two of them would cost two lapse fees.
+    ///
+    /// # Errors
+    /// `not_registered`, `not_eligible`, `stale_feed`, `busy`; [`Error::Unknown`] where the outcome cannot be learned.
+    pub async fn claim(&self, args: ClaimArgs) -> Result<Vec<Lease>, Error> {
+        let look_at = "leases that were taken without our knowing lapse by themselves.";
+        self.client.once(self.id, "claim", (args,), look_at).await
+    }
+
+    /// Renews a lease and shows a partial answer. `not_a_continuation` after a lost reply means that the escrow has it.
+    ///
+    /// # Errors
+    /// `lease_lost`, `not_your_lease`, `wrong_state`, `busy`, `not_a_continuation`; else as [`Error`] says.
+    pub async fn extend(&self, args: ExtendArgs) -> Result<ExtendReply, Error> {
+        self.client.repeatable(self.id, "extend", (args,)).await
+    }
+
+    /// Gives a lease back.
+    ///
+    /// # Errors
+    /// `not_your_lease`, `wrong_state`; else as [`Error`] says.
+    pub async fn decline(&self, args: DeclineArgs) -> Result<(), Error> {
+        let _: Reserved = self.client.repeatable(self.id, "decline", (args,)).await?;
+        Ok(())
+    }
+
+    /// Uploads a part of a large output; repeating a part is harmless.
+    ///
+    /// # Errors
+    /// The escrow's refusals; else as [`Error`] says.
+    pub async fn upload_chunk(&self, args: ChunkArgs) -> Result<(), Error> {
+        let _: Reserved = self
+            .client
+            .repeatable(self.id, "upload_chunk", (args,))
+            .await?;
+        Ok(())
+    }
+
+    /// Delivers a result. `already_delivered` after a lost reply means that it has arrived.
+    ///
+    /// # Errors
+    /// `lease_lost`, `already_delivered`, `bad_signature`, `bad_output_hash`, `bad_usage` and others; else as [`Error`]
+    /// says.
+    pub async fn deliver(&self, args: DeliverArgs) -> Result<DeliverReply, Error> {
+        self.client.repeatable(self.id, "deliver", (args,)).await
+    }
+}
+
+/// A random request key.
+pub fn random_key() -> ByteBuf {
+    let mut key = vec![0; 16];
+    rand::thread_rng().fill_bytes(&mut key);
+    ByteBuf::from(key)
+}
+
+/// A random salt: chosen by the requester, nobody else can have known it.
+pub fn random_salt() -> ByteBuf {
+    let mut salt = vec![0; 32];
+    rand::thread_rng().fill_bytes(&mut salt);
+    ByteBuf::from(salt)
+}

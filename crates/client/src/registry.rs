@@ -1,0 +1,216 @@
+//! The registry's endpoints, one method each.
+
+use crate::{Client, Error};
+use candid::{Principal, Reserved};
+use emc_protocol::feed::{Changes, ChangesArgs};
+use emc_protocol::model::{ModelEntry, ModelFilter, ModelPage, PublishModel};
+use emc_protocol::node::{
+    Node, NodeFilter, NodePage, RegisterNode, RegistryInfo, StakeArgs, UnstakeArgs, UpdateNode,
+};
+use emc_protocol::{ModelRef, Tokens};
+
+/// The registry of nodes, stake and models.
+///
+/// ```no_run
+/// # async fn example(client: emc_client::Client, id: emc_client::Principal) -> Result<(), emc_client::Error> {
+/// use emc_client::protocol::node::NodeFilter;
+/// let registry = client.registry(id);
+/// for node in registry.nodes(NodeFilter::default()).await?.nodes {
+///     println!("{} serves {} models", node.id, node.offers.len());
+/// }
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Registry {
+    client: Client,
+    id: Principal,
+}
+
+/// What to look at after a call that moves stake and whose outcome is not known.
+const LOOK_AT_STAKE: &str = "`emc node show NODE` shows its stake, `emc balance` your EMC.";
+
+impl Registry {
+    pub(crate) fn new(client: Client, id: Principal) -> Self {
+        Self { client, id }
+    }
+
+    /// The canister.
+    pub fn id(&self) -> Principal {
+        self.id
+    }
+
+    /// Settings and state.
+    ///
+    /// # Errors
+    /// Those of a query, see [`Error`].
+    pub async fn info(&self) -> Result<RegistryInfo, Error> {
+        self.client.query(self.id, "info", ()).await
+    }
+
+    /// One node.
+    ///
+    /// # Errors
+    /// `not_found` where there is none; else those of a query.
+    pub async fn node(&self, node: Principal) -> Result<Node, Error> {
+        self.client.ask(self.id, "node", (node,)).await
+    }
+
+    /// A page of nodes.
+    ///
+    /// # Errors
+    /// Those of a query, see [`Error`].
+    pub async fn nodes(&self, filter: NodeFilter) -> Result<NodePage, Error> {
+        self.client.ask(self.id, "nodes", (filter,)).await
+    }
+
+    /// Every node that the filter holds, page by page.
+    ///
+    /// # Errors
+    /// Those of a query, see [`Error`].
+    pub async fn all_nodes(&self, mut filter: NodeFilter) -> Result<Vec<Node>, Error> {
+        let mut all = vec![];
+        loop {
+            let page = self.nodes(filter.clone()).await?;
+            filter.after = page.nodes.last().map(|node| node.id);
+            let end = !page.more || page.nodes.is_empty();
+            all.extend(page.nodes);
+            if end {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// One model; without a version, the newest.
+    ///
+    /// # Errors
+    /// `not_found` or `unknown_model` where there is none; else those of a query.
+    pub async fn model(&self, model: ModelRef) -> Result<ModelEntry, Error> {
+        self.client.ask(self.id, "model", (model,)).await
+    }
+
+    /// A page of models.
+    ///
+    /// # Errors
+    /// Those of a query, see [`Error`].
+    pub async fn models(&self, filter: ModelFilter) -> Result<ModelPage, Error> {
+        self.client.ask(self.id, "models", (filter,)).await
+    }
+
+    /// Every model that the filter holds, page by page.
+    ///
+    /// # Errors
+    /// Those of a query, see [`Error`].
+    pub async fn all_models(&self, mut filter: ModelFilter) -> Result<Vec<ModelEntry>, Error> {
+        let mut all = vec![];
+        loop {
+            let page = self.models(filter.clone()).await?;
+            filter.after = page.models.last().map(|model| ModelRef {
+                id: model.id.clone(),
+                version: Some(model.version),
+            });
+            let end = !page.more || page.models.is_empty();
+            all.extend(page.models);
+            if end {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// What has changed since a number of the feed.
+    ///
+    /// # Errors
+    /// Those of a query, see [`Error`].
+    pub async fn changes_since(&self, args: ChangesArgs) -> Result<Changes, Error> {
+        self.client.ask(self.id, "changes_since", (args,)).await
+    }
+
+    /// Registers the caller as a node; repeating it changes nothing.
+    ///
+    /// # Errors
+    /// The registry's refusals; else as [`Error`] says.
+    pub async fn register_node(&self, args: RegisterNode) -> Result<Node, Error> {
+        self.client
+            .repeatable(self.id, "register_node", (args,))
+            .await
+    }
+
+    /// Changes what the calling node says of itself.
+    ///
+    /// # Errors
+    /// `not_registered` and other refusals; else as [`Error`] says.
+    pub async fn update_node(&self, args: UpdateNode) -> Result<Node, Error> {
+        self.client
+            .repeatable(self.id, "update_node", (args,))
+            .await
+    }
+
+    /// Says that the calling node is there.
+    ///
+    /// # Errors
+    /// `not_registered`; else as [`Error`] says.
+    pub async fn heartbeat(&self) -> Result<(), Error> {
+        let _: Reserved = self.client.repeatable(self.id, "heartbeat", ()).await?;
+        Ok(())
+    }
+
+    /// Puts stake behind a node; the caller must have approved the registry for it (see [`crate::funding`]).
+    ///
+    /// # Errors
+    /// The registry's refusals; [`Error::Unknown`] where the outcome cannot be learned.
+    pub async fn stake(&self, args: StakeArgs) -> Result<Node, Error> {
+        self.client
+            .once(self.id, "stake", (args,), LOOK_AT_STAKE)
+            .await
+    }
+
+    /// Takes stake out; it can be withdrawn after the unbonding time.
+    ///
+    /// # Errors
+    /// The registry's refusals; [`Error::Unknown`] where the outcome cannot be learned.
+    pub async fn unstake(&self, args: UnstakeArgs) -> Result<Node, Error> {
+        self.client
+            .once(self.id, "unstake", (args,), LOOK_AT_STAKE)
+            .await
+    }
+
+    /// Pays out what has unbonded.
+    ///
+    /// # Errors
+    /// The registry's refusals; [`Error::Unknown`] where the outcome cannot be learned.
+    pub async fn withdraw_unbonded(&self, node: Principal) -> Result<Tokens, Error> {
+        self.client
+            .once(self.id, "withdraw_unbonded", (node,), LOOK_AT_STAKE)
+            .await
+    }
+
+    /// Publishes a model or a new version of it.
+    ///
+    /// # Errors
+    /// The registry's refusals; [`Error::Unknown`] where the outcome cannot be learned (`model` shows the versions).
+    pub async fn publish_model(&self, args: PublishModel) -> Result<ModelEntry, Error> {
+        let look_at = "`emc model list` shows the versions that exist.";
+        self.client
+            .once(self.id, "publish_model", (args,), look_at)
+            .await
+    }
+
+    /// Lists a model; the governor's.
+    ///
+    /// # Errors
+    /// `forbidden` for anybody else; else as [`Error`] says.
+    pub async fn list_model(&self, model: ModelRef) -> Result<ModelEntry, Error> {
+        self.client
+            .repeatable(self.id, "list_model", (model,))
+            .await
+    }
+
+    /// Withdraws a model: no new jobs. Its author's and the governor's.
+    ///
+    /// # Errors
+    /// `forbidden` for anybody else; else as [`Error`] says.
+    pub async fn retire_model(&self, model: ModelRef) -> Result<ModelEntry, Error> {
+        self.client
+            .repeatable(self.id, "retire_model", (model,))
+            .await
+    }
+}
