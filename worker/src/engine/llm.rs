@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use anyhow::Context;
 use emc_inference::{
     ChatMessage, DType, Device, EngineOptions, LoadOptions, Model, SamplingParams, SequenceId,
 };
@@ -24,6 +25,54 @@ pub struct LlmOptions {
     pub context: Option<u32>,
     /// Sequences at a time.
     pub sequences: usize,
+}
+
+impl LlmOptions {
+    /// True for an NVIDIA GPU.
+    pub fn is_on_gpu(&self) -> bool {
+        matches!(self.device, Device::Cuda(_))
+    }
+
+    /// Looks whether the device is there.
+    ///
+    /// # Errors
+    /// Where it is not.
+    pub fn check_device(&self) -> anyhow::Result<()> {
+        let Device::Cuda(index) = self.device else {
+            return Ok(());
+        };
+        let found = Device::cuda_count();
+        anyhow::ensure!(
+            index < found,
+            "device {}: libtorch finds {found} NVIDIA GPUs; check nvidia-smi, and `cargo xtask setup --cuda`",
+            self.device
+        );
+        Ok(())
+    }
+
+    /// What the settings say, completed by what the machine has.
+    ///
+    /// # Errors
+    /// Where device or format are not known.
+    pub fn of(model: &crate::config::Model) -> anyhow::Result<Self> {
+        let device = match &model.device {
+            Some(device) => device.parse()?,
+            None if Device::cuda_count() > 0 => Device::Cuda(0),
+            None => Device::Cpu,
+        };
+        let dtype = match (&model.dtype, device) {
+            (Some(dtype), _) => dtype.parse()?,
+            (None, Device::Cpu) => DType::F32,
+            (None, Device::Cuda(_)) => DType::Bf16,
+        };
+        Ok(Self {
+            path: model.path.clone().context("it has no path")?,
+            device,
+            dtype,
+            context: model.context,
+            sequences: model.concurrency as usize,
+        })
+    }
 }
 
 /// A language model at work.
