@@ -1,1 +1,52 @@
 //! Models and engines on libtorch; knows nothing of the network.
+//!
+//! A [`Model`] is loaded from its files, which say everything about it: sizes, weights, tokenizer, chat template, stop
+//! tokens. An [`Engine`] runs several answers on it, step by step. Tokens are chosen by the rules of
+//! `docs/spec/sampling.md`, so that anyone with the model, the prompt and the seed can check them.
+//!
+//! ```no_run
+//! use emc_inference::{ChatMessage, LoadOptions, Model, SamplingParams};
+//!
+//! # fn main() -> emc_inference::Result<()> {
+//! let model = Model::load("models/SmolLM2-135M-Instruct".as_ref(), LoadOptions::default())?;
+//! let prompt = model.render_chat(&[ChatMessage::new("user", "Why is the sky blue?")])?;
+//! let answer = model.generate(model.encode(&prompt)?, SamplingParams::default(), |_, text| print!("{text}"))?;
+//! println!("\n{} tokens", answer.usage.output_tokens);
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod benchmark;
+mod chat_template;
+mod detokenise;
+mod device;
+mod engine;
+mod error;
+pub mod gguf;
+mod llama;
+mod model;
+mod model_root;
+pub mod noise;
+pub mod philox;
+pub mod quantised;
+pub mod sampler;
+mod sequence;
+#[cfg(test)]
+mod test_model;
+mod tokenizer;
+mod weights;
+
+pub use chat_template::{ChatMessage, ChatTemplate};
+pub use detokenise::Detokeniser;
+pub use device::{DType, Device};
+pub use engine::{Engine, EngineOptions, Event, SequenceId};
+pub use error::{Error, Result};
+pub use model::{LoadOptions, Model, ModelInfo, ModelText};
+pub use model_root::{ModelFile, ModelRoot, model_root, root_of};
+pub use sequence::{Answer, FinishReason, MAX_STOP_BYTES, MAX_STOP_STRINGS, SamplingParams, Timings, Usage};
+pub use tokenizer::Tokenizer;
+
+/// How many threads libtorch computes with on the CPU; one per core unless set.
+pub fn set_threads(count: usize) {
+    tch::set_num_threads(i32::try_from(count.max(1)).unwrap_or(i32::MAX));
+}

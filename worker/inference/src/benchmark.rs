@@ -1,0 +1,65 @@
+//! How fast a loaded model computes, and how much memory the process took at most.
+
+use std::time::Instant;
+
+use crate::error::{Error, Result};
+use crate::model::Model;
+use crate::sampler::Choice;
+
+/// Tokens per second of one sequence.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Speed {
+    /// Computing a prompt, in one block.
+    pub prefill: f64,
+    /// Computing an answer, token by token: the median token.
+    pub decode: f64,
+}
+
+/// Measures with a prompt of `prompt` tokens and an answer of `answer` tokens; the best of `repeats` runs, since
+/// whatever else runs on the machine only slows it down.
+pub fn measure(model: &Model, prompt: usize, answer: usize, repeats: usize) -> Result<Speed> {
+    let info = model.info();
+    if prompt == 0 || answer == 0 || prompt + answer > info.context {
+        return Err(Error::BadParameter(format!("a run of {prompt} + {answer} tokens does not fit the model")));
+    }
+    // Any ids do: the work does not depend on them.
+    let ids: Vec<u32> = (0..prompt).map(|index| (index * 7919 % info.vocabulary) as u32).collect();
+    let mut best = Speed { prefill: 0.0, decode: 0.0 };
+    for _ in 0..repeats.max(1) {
+        let mut cache = model.llama.cache(prompt + answer)?;
+        let begin = Instant::now();
+        let mut logits = model.llama.forward(&ids, &mut cache)?;
+        best.prefill = best.prefill.max(prompt as f64 / begin.elapsed().as_secs_f64());
+        let mut times = Vec::with_capacity(answer);
+        for position in 0..answer {
+            let begin = Instant::now();
+            let id = Choice::GREEDY.choose(&logits, position as u32)?;
+            logits = model.llama.forward(&[id], &mut cache)?;
+            times.push(begin.elapsed().as_secs_f64());
+        }
+        times.sort_by(f64::total_cmp);
+        best.decode = best.decode.max(1.0 / times[answer / 2]);
+    }
+    Ok(best)
+}
+
+/// The most memory that this process has held so far, in bytes; `None` where the system does not tell.
+pub fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_measurement_gives_speeds_and_refuses_what_does_not_fit() {
+        let model = crate::model::tests::load(crate::test_model::gguf()).expect("loads");
+        let speed = measure(&model, 8, 8, 2).expect("measures");
+        assert!(speed.prefill > 0.0 && speed.decode > 0.0);
+        assert!(measure(&model, 60, 8, 1).is_err());
+        assert!(peak_memory().expect("Linux tells") > 1 << 20);
+    }
+}

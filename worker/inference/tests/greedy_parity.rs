@@ -1,0 +1,155 @@
+//! The real model against Hugging Face transformers: the same prompt ids, the same greedy tokens, the same logits.
+//!
+//! The fixture is made by `tools/parity/smollm2_greedy.py`. Without the model these tests pass with a printed remark,
+//! unless `CI` or `EMC_REQUIRE_MODEL` is set: `cargo xtask setup` fetches it.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, OnceLock};
+
+use emc_inference::{
+    Answer, ChatMessage, Engine, EngineOptions, Event, FinishReason, LoadOptions, Model, SamplingParams,
+};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Fixture {
+    made_with: MadeWith,
+    cases: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+struct MadeWith {
+    model_sha256: String,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    name: String,
+    messages: Vec<ChatMessage>,
+    rendered: String,
+    prompt_ids: Vec<u32>,
+    greedy_ids: Vec<u32>,
+    text: String,
+    first_top_logits: Vec<(u32, f32)>,
+}
+
+fn fixture() -> Fixture {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/smollm2_greedy.json");
+    let fixture: Fixture = serde_json::from_slice(&std::fs::read(path).expect("fixture")).expect("fixture");
+    assert!(fixture.cases.len() >= 5, "the fixture has lost its cases");
+    fixture
+}
+
+fn model_folder() -> Option<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.emc/models/SmolLM2-135M-Instruct");
+    if folder.exists() {
+        return Some(folder);
+    }
+    let required = ["CI", "EMC_REQUIRE_MODEL"].iter().any(|name| std::env::var_os(name).is_some());
+    assert!(!required, "{} is missing: run `cargo xtask setup`", folder.display());
+    println!("SKIPPED: {} is missing; run `cargo xtask setup`", folder.display());
+    None
+}
+
+/// The model is loaded once, and used by one test at a time.
+fn model() -> Option<MutexGuard<'static, Engine>> {
+    static ENGINE: OnceLock<Option<Mutex<Engine>>> = OnceLock::new();
+    let engine = ENGINE.get_or_init(|| {
+        let model = Model::load(&model_folder()?, LoadOptions::default()).expect("the model loads");
+        Some(Mutex::new(Engine::new(model, EngineOptions { prompt_block: 128, ..EngineOptions::default() })))
+    });
+    engine.as_ref().map(|engine| engine.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
+}
+
+fn greedy() -> SamplingParams {
+    SamplingParams { max_tokens: 128, ..SamplingParams::default() }
+}
+
+fn check(case: &Case, answer: &Answer) {
+    assert_eq!(answer.ids, case.greedy_ids, "{}", case.name);
+    assert_eq!(answer.text, case.text, "{}", case.name);
+    let reason = if case.greedy_ids.len() < 128 { FinishReason::Stop } else { FinishReason::Length };
+    assert_eq!(answer.reason, reason, "{}", case.name);
+    assert_eq!(answer.usage.prompt_tokens as usize, case.prompt_ids.len());
+    assert_eq!(answer.usage.output_tokens as usize, case.greedy_ids.len());
+}
+
+#[test]
+fn the_fixture_was_made_with_the_model_that_is_here() {
+    let Some(engine) = model() else { return };
+    let info = engine.model().info();
+    assert_eq!(hex::encode(info.root.files[0].sha256), fixture().made_with.model_sha256);
+    assert_eq!((info.quantisation.as_str(), info.context, info.vocabulary), ("Q4_1", 8192, 49152));
+    assert_eq!(info.parameters, 134_515_008);
+}
+
+#[test]
+fn chats_are_rendered_and_encoded_as_the_reference_does() {
+    let Some(engine) = model() else { return };
+    for case in fixture().cases {
+        let text = engine.model().render_chat(&case.messages).expect("renders");
+        assert_eq!(text, case.rendered, "{}", case.name);
+        assert_eq!(engine.model().encode(&text).expect("encodes"), case.prompt_ids, "{}", case.name);
+    }
+}
+
+#[test]
+fn greedy_answers_are_the_reference_s_token_for_token() {
+    let Some(engine) = model() else { return };
+    for case in fixture().cases {
+        let mut text = String::new();
+        let answer = engine.model().generate(case.prompt_ids.clone(), greedy(), |_, piece| text.push_str(piece));
+        let answer = answer.expect("generates");
+        check(&case, &answer);
+        assert_eq!(text, answer.text);
+    }
+}
+
+#[test]
+fn answers_made_side_by_side_with_prompts_in_blocks_are_the_same() {
+    let Some(mut engine) = model() else { return };
+    let cases = fixture().cases;
+    let starts = cases.iter().map(|case| engine.start(case.prompt_ids.clone(), greedy()).expect("starts"));
+    let started: Vec<_> = starts.collect();
+    let mut finished = 0;
+    while engine.in_flight() > 0 {
+        for event in engine.step() {
+            match event {
+                Event::Finished { sequence, answer } => {
+                    let index = started.iter().position(|&id| id == sequence).expect("one of ours");
+                    check(&cases[index], &answer);
+                    finished += 1;
+                }
+                Event::Failed { error, .. } => panic!("{error}"),
+                _ => {}
+            }
+        }
+    }
+    assert_eq!(finished, cases.len());
+}
+
+#[test]
+fn the_first_logits_are_the_reference_s() {
+    let Some(engine) = model() else { return };
+    for case in fixture().cases {
+        let logits = engine.model().logits(&case.prompt_ids).expect("computes");
+        for &(id, wanted) in &case.first_top_logits {
+            let seen = logits[id as usize];
+            // Both sides are f32; they sum in different orders.
+            assert!((seen - wanted).abs() < 2e-3, "{}: token {id}: {seen} where {wanted} is wanted", case.name);
+        }
+    }
+}
+
+#[test]
+fn a_sampled_answer_repeats_with_its_seed_and_changes_with_another() {
+    let Some(engine) = model() else { return };
+    let case = &fixture().cases[0];
+    let sampled = |seed| {
+        let params = SamplingParams { temperature: 0.8, top_p: 0.95, seed, max_tokens: 24, ..SamplingParams::default() };
+        engine.model().generate(case.prompt_ids.clone(), params, |_, _| {}).expect("generates").ids
+    };
+    let first = sampled(1);
+    assert_eq!(first, sampled(1));
+    assert_ne!(first, sampled(2));
+}
