@@ -81,7 +81,12 @@ impl Answer {
         }
         self.text.push_str(piece);
         let found = |stop: &String| self.text[from..].find(stop.as_str());
-        self.cut = self.stops.iter().filter_map(found).min().map(|at| from + at);
+        self.cut = self
+            .stops
+            .iter()
+            .filter_map(found)
+            .min()
+            .map(|at| from + at);
     }
 
     /// Length of the longest end of the text that begins a stop string.

@@ -51,9 +51,7 @@ mod tests {
     #[test]
     fn waits_double_up_to_the_longest_and_start_anew_after_a_success() {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
-        let waits: Vec<u128> = (0..6)
-            .map(|_| backoff.next_with(1.0).as_millis())
-            .collect();
+        let waits: Vec<u128> = (0..6).map(|_| backoff.next_with(1.0).as_millis()).collect();
         assert_eq!(waits, [100, 200, 400, 800, 1000, 1000]);
         assert_eq!(backoff.failures(), 6);
         backoff.reset();

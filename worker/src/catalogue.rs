@@ -114,7 +114,10 @@ pub fn check_files(model: &Model, entry: &ModelEntry) -> anyhow::Result<String> 
             let options = LlmOptions::of(model)?;
             options.check_device()?;
             let root = emc_inference::model_root(&options.path)?.root;
-            (root, format!("runs on {} in {}", options.device, options.dtype))
+            (
+                root,
+                format!("runs on {} in {}", options.device, options.dtype),
+            )
         }
     };
     match wrong_root(entry, &root) {
@@ -145,8 +148,8 @@ fn llm_factory(
     let options = LlmOptions::of(model)?;
     let (entry, context) = (entry.clone(), context.clone());
     Ok(Box::new(move || {
-        let (llm, root, longest) = Llm::load(&options)
-            .map_err(|error| EngineError::Unsuitable(error.to_string()))?;
+        let (llm, root, longest) =
+            Llm::load(&options).map_err(|error| EngineError::Unsuitable(error.to_string()))?;
         if let Some(why) = wrong_root(&entry, &root) {
             return Err(EngineError::Unsuitable(why));
         }

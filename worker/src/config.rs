@@ -294,8 +294,8 @@ impl Config {
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| ConfigError::Read(path.to_owned(), error))?;
-        let mut config = Self::parse(&text)
-            .map_err(|message| ConfigError::Wrong(path.to_owned(), message))?;
+        let mut config =
+            Self::parse(&text).map_err(|message| ConfigError::Wrong(path.to_owned(), message))?;
         config.folder = path.parent().unwrap_or(Path::new("")).to_owned();
         for model in &mut config.models {
             model.path = model.path.take().map(|path| config.folder.join(path));
@@ -313,9 +313,7 @@ impl Config {
             ));
         }
         for (number, model) in config.models.iter().enumerate() {
-            let twice = |other: &&Model| {
-                other.id == model.id && (other.version == model.version)
-            };
+            let twice = |other: &&Model| other.id == model.id && (other.version == model.version);
             if config.models[..number].iter().find(twice).is_some() {
                 return Err(format!(
                     "line {}: the [[model]] {} is there twice: give it more concurrency instead",

@@ -11,7 +11,9 @@ pub enum DataDirError {
     #[error("the data folder {0}: {1}")]
     Io(PathBuf, std::io::Error),
     /// Another worker uses it.
-    #[error("the data folder {0} is used by another worker{1}: stop that one, or name another data_dir")]
+    #[error(
+        "the data folder {0} is used by another worker{1}: stop that one, or name another data_dir"
+    )]
     InUse(PathBuf, String),
 }
 

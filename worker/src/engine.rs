@@ -3,6 +3,7 @@
 //! An engine lives on one thread of its own ([`thread`]), so it need not be shareable, and may block.
 
 pub mod echo;
+pub mod llm;
 pub mod thread;
 
 use emc_protocol::{FinishReason, JobInput, Parameters};

@@ -19,7 +19,9 @@ pub enum IdentityError {
     #[error("the identity file {0}: {1}")]
     Io(PathBuf, std::io::Error),
     /// There is one already.
-    #[error("the identity file {0} exists already, and is never overwritten: the node's earnings hang on it")]
+    #[error(
+        "the identity file {0} exists already, and is never overwritten: the node's earnings hang on it"
+    )]
     Exists(PathBuf),
     /// Others may read it.
     #[error("the identity file {0} can be read by others (mode {1:03o}): run `chmod 600 {path}`", path = .0.display())]

@@ -148,10 +148,7 @@ fn a_journal_of_another_node_or_escrow_is_refused() {
     );
     assert!(Journal::open(&path, node(), other).is_err());
     let open = Journal::open(&path, node(), ESCROW).expect("opens");
-    assert!(matches!(
-        Journal::open_any(&path),
-        Err(JournalError::InUse)
-    ));
+    assert!(matches!(Journal::open_any(&path), Err(JournalError::InUse)));
     drop(open);
 }
 

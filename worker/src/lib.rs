@@ -8,18 +8,25 @@
 pub mod answer;
 pub mod assess;
 pub mod backoff;
+pub mod catalogue;
+pub mod command;
+pub mod config;
+pub mod config_template;
 pub mod data_dir;
 pub mod delivery;
 pub mod drain;
 pub mod engine;
 pub mod escrow;
+pub mod escrow_client;
 #[cfg(test)]
 mod fake_escrow;
 pub mod hardware;
 pub mod http_get;
 pub mod identity;
 pub mod journal;
+pub mod logs;
 pub mod metrics;
 pub mod metrics_server;
 pub mod preview;
+pub mod registration;
 pub mod work;

@@ -64,7 +64,8 @@ impl Served {
     }
 
     fn free(&self) -> u32 {
-        self.concurrency.saturating_sub(self.in_flight.load(Relaxed))
+        self.concurrency
+            .saturating_sub(self.in_flight.load(Relaxed))
     }
 }
 
@@ -166,14 +167,22 @@ impl<E: Escrow> Worker<E> {
     ) {
         let key = JobKey::of(&lease);
         if lease.until <= now() && preview.ids.is_empty() {
-            tracing::info!(job_id = key.job_id, attempt = key.attempt, "its lease has lapsed meanwhile");
+            tracing::info!(
+                job_id = key.job_id,
+                attempt = key.attempt,
+                "its lease has lapsed meanwhile"
+            );
             self.metrics.lost.fetch_add(1, Relaxed);
             if let Err(error) = self.journal.ended(key, LeaseEnd::Lost) {
                 tracing::error!(%error, "a lapsed lease stays in the journal");
             }
             return;
         }
-        tracing::info!(job_id = key.job_id, attempt = key.attempt, "taken up again after a restart");
+        tracing::info!(
+            job_id = key.job_id,
+            attempt = key.attempt,
+            "taken up again after a restart"
+        );
         self.start_job(lease, preview, stages, jobs);
     }
 

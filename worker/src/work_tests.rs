@@ -139,10 +139,7 @@ async fn jobs_are_claimed_run_and_delivered_with_a_receipt_that_holds() {
         let job = escrow.until_settled(*job).await;
         let output = job.output.expect("has one");
         assert_eq!(output.text, format!("say number {n}"));
-        assert_eq!(
-            (job.settled, output.finish_reason),
-            (1, FinishReason::Stop)
-        );
+        assert_eq!((job.settled, output.finish_reason), (1, FinishReason::Stop));
     }
     let journal = worker.journal.clone();
     assert_eq!(worker.drain().await, 0);
@@ -193,9 +190,7 @@ async fn lost_answers_to_previews_do_not_confuse_it() {
 #[tokio::test]
 async fn an_outage_is_waited_for_and_nothing_is_lost() {
     let (escrow, disk) = (Arc::new(FakeEscrow::default()), Disk::new());
-    let jobs: Vec<_> = (0..4)
-        .map(|n| escrow.submit(&"x".repeat(n + 20)))
-        .collect();
+    let jobs: Vec<_> = (0..4).map(|n| escrow.submit(&"x".repeat(n + 20))).collect();
     let worker = disk.start(&escrow, Duration::from_millis(1)).await;
     escrow
         .until("some are leased", |e| {
@@ -353,9 +348,7 @@ async fn a_drain_finishes_what_runs_and_takes_nothing_new() {
     let job = escrow.submit(&"y".repeat(60));
     let worker = disk.start(&escrow, Duration::from_millis(2)).await;
     escrow
-        .until("it is leased", |e| {
-            e.job_now(job).state == JobState::Leased
-        })
+        .until("it is leased", |e| e.job_now(job).state == JobState::Leased)
         .await;
     let metrics = worker.metrics.clone();
     escrow
@@ -376,9 +369,7 @@ async fn a_drain_that_takes_too_long_gives_the_rest_back() {
     let job = escrow.submit(&"z".repeat(100));
     let worker = disk.start(&escrow, Duration::from_millis(500)).await;
     escrow
-        .until("it is leased", |e| {
-            e.job_now(job).state == JobState::Leased
-        })
+        .until("it is leased", |e| e.job_now(job).state == JobState::Leased)
         .await;
     worker.stages.send_replace(Stage::Stopping);
     assert_eq!(worker.drain().await, 0);

@@ -96,7 +96,10 @@ pub async fn execute(path: &Path) -> anyhow::Result<ExitCode> {
     if config.models.is_empty() {
         list.missing(
             "models",
-            format!("{} has no [[model]]: say which models you serve", path.display()),
+            format!(
+                "{} has no [[model]]: say which models you serve",
+                path.display()
+            ),
         );
     }
     let Some(endpoints) = endpoints else {
@@ -124,7 +127,10 @@ fn check_machine(list: &mut List, config: &Config) -> Option<SigningKey> {
     match DataDir::lock(&folder) {
         Ok(_) => list.ok("data folder", folder.display()),
         Err(DataDirError::InUse(..)) => {
-            list.ok("data folder", format!("{}; a worker is running", folder.display()));
+            list.ok(
+                "data folder",
+                format!("{}; a worker is running", folder.display()),
+            );
         }
         Err(error) => list.missing("data folder", error),
     }
@@ -214,7 +220,10 @@ async fn check_network(
         match registry.node(me).await {
             Ok(node) => check_node(list, config, endpoints, &info, &node),
             Err(error) if registration::is_not_registered(&error) => {
-                list.missing("registration", "not yet: `emc-worker run` registers the node");
+                list.missing(
+                    "registration",
+                    "not yet: `emc-worker run` registers the node",
+                );
                 list.missing("stake", how_to_stake(me, info.minimum_stake, Tokens::ZERO));
             }
             Err(error) => list.missing("registration", error),
@@ -223,7 +232,10 @@ async fn check_network(
         if let Ok(view) = escrow.account(owner).await {
             list.note(
                 "earnings",
-                format!("the owner has {} EMC available in the escrow", view.available),
+                format!(
+                    "the owner has {} EMC available in the escrow",
+                    view.available
+                ),
             );
         }
     }
@@ -247,12 +259,18 @@ async fn check_model(list: &mut List, registry: &Registry, model: &Model) {
     let checked =
         tokio::task::spawn_blocking(move || catalogue::check_files(&hashing, &entry)).await;
     match checked {
-        Ok(Ok(device)) => list.ok(what, format!("{named}: the files are the catalogue's; {device}")),
+        Ok(Ok(device)) => list.ok(
+            what,
+            format!("{named}: the files are the catalogue's; {device}"),
+        ),
         Ok(Err(error)) => list.missing(what, format!("{named}: {error:#}")),
         Err(error) => list.missing(what, format!("{named}: checking failed: {error}")),
     }
     if model.kind == Kind::Echo {
-        list.note(what, format!("{named} is for trying out a network, not for selling"));
+        list.note(
+            what,
+            format!("{named} is for trying out a network, not for selling"),
+        );
     }
 }
 
@@ -291,7 +309,10 @@ fn check_node(
             Tokens(sum.0.saturating_add(a.amount.0))
         });
     if stake >= info.minimum_stake {
-        list.ok("stake", format!("{stake} EMC, the least is {}", info.minimum_stake));
+        list.ok(
+            "stake",
+            format!("{stake} EMC, the least is {}", info.minimum_stake),
+        );
     } else {
         list.missing("stake", how_to_stake(node.id, info.minimum_stake, stake));
     }
@@ -319,7 +340,11 @@ mod tests {
 
     #[test]
     fn what_is_lacking_of_the_stake_is_said() {
-        let text = how_to_stake(Principal::management_canister(), Tokens::emc(100), Tokens::emc(30));
+        let text = how_to_stake(
+            Principal::management_canister(),
+            Tokens::emc(100),
+            Tokens::emc(30),
+        );
         assert!(text.contains("emc node stake aaaaa-aa 70`"), "{text}");
     }
 }

@@ -38,8 +38,7 @@ impl EchoModel {
         if let Some(folder) = self.write {
             let path = folder.join(echo::FILE);
             std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-            std::fs::write(&path, echo::DESCRIPTION)
-                .with_context(|| path.display().to_string())?;
+            std::fs::write(&path, echo::DESCRIPTION).with_context(|| path.display().to_string())?;
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -65,10 +65,7 @@ impl Init {
             std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
         }
         if config.exists() {
-            bail!(
-                "{} exists already and is not overwritten",
-                config.display()
-            );
+            bail!("{} exists already and is not overwritten", config.display());
         }
         let text = render(&self.given(folder)?);
         let key_file = folder.join(IDENTITY);
@@ -149,7 +146,9 @@ impl Init {
             ));
         }
         if self.model.is_none() && !self.echo {
-            step(&format!("In {config}, say which models you serve, and your prices."));
+            step(&format!(
+                "In {config}, say which models you serve, and your prices."
+            ));
         }
         step("emc-worker check              # what is still missing");
         step("emc-worker run                # registers the node, then serves");
@@ -193,13 +192,17 @@ mod tests {
         let config = Config::read(&folder.path().join("worker.toml")).expect("reads");
         assert_eq!(config.node.owner, Some(Principal::management_canister()));
         assert_eq!(config.models[0].price.output, Tokens(250_000_000));
-        let key = identity::read(&config.identity()).expect("reads").to_bytes();
+        let key = identity::read(&config.identity())
+            .expect("reads")
+            .to_bytes();
 
         let error = init(folder.path(), &args).expect_err("refused").to_string();
         assert!(error.contains("not overwritten"), "{error}");
         std::fs::remove_file(folder.path().join("worker.toml")).expect("removes");
         init(folder.path(), &args).expect("writes anew");
-        let again = identity::read(&config.identity()).expect("reads").to_bytes();
+        let again = identity::read(&config.identity())
+            .expect("reads")
+            .to_bytes();
         assert_eq!(again, key, "the key is kept");
     }
 

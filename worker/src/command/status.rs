@@ -26,14 +26,20 @@ pub async fn execute(path: &Path) -> anyhow::Result<ExitCode> {
     println!("No worker is running.");
     let file = journal_in(&config.data_dir());
     if !file.exists() {
-        println!("It has never run: there is no journal in {}.", config.data_dir().display());
+        println!(
+            "It has never run: there is no journal in {}.",
+            config.data_dir().display()
+        );
         return Ok(ExitCode::SUCCESS);
     }
     let journal = Journal::open_any(&file)?;
     let (totals, leases, owed) = (journal.totals()?, journal.leases()?, journal.owed()?);
     show(&[
         ("unfinished", format!("{} leases", leases.len())),
-        ("owed", format!("{} results; the next start delivers them", owed.len())),
+        (
+            "owed",
+            format!("{} results; the next start delivers them", owed.len()),
+        ),
         ("delivered", totals.delivered.to_string()),
         ("declined", totals.declined.to_string()),
         ("lapsed", totals.lost.to_string()),
@@ -100,7 +106,10 @@ async fn of_running(config: &Config) -> ExitCode {
         ),
         (
             "balance",
-            format!("the owner has {} EMC available in the escrow", emc("escrow_balance_e8s")),
+            format!(
+                "the owner has {} EMC available in the escrow",
+                emc("escrow_balance_e8s")
+            ),
         ),
     ]);
     ExitCode::SUCCESS

@@ -4,8 +4,8 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use emc_protocol::Tokens;
-use serde::de::{Deserializer, Error, Unexpected, Visitor};
 use serde::Deserialize;
+use serde::de::{Deserializer, Error, Unexpected, Visitor};
 
 /// An amount of EMC, as a text or a number: `"0.25"`, `0.25`, `3`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,9 +84,7 @@ impl<'de> Deserialize<'de> for Url {
 }
 
 /// An address to listen on; nothing for an empty text.
-pub fn address<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<SocketAddr>, D::Error> {
+pub fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
     let text = String::deserialize(deserializer)?;
     if text.is_empty() {
         return Ok(None);

@@ -50,7 +50,8 @@ pub fn publish_model() -> PublishModel {
         id: MODEL_ID.into(),
         task: Task::Chat,
         name: "Echo".into(),
-        description: "Answers with the words of the last message. For tests of networks and clients.".into(),
+        description:
+            "Answers with the words of the last message. For tests of networks and clients.".into(),
         files: files(),
         licence: "Apache-2.0".into(),
         sources: vec![],

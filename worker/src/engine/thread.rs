@@ -25,10 +25,7 @@ const RESTART_FIRST: Duration = Duration::from_millis(500);
 const RESTART_LONGEST: Duration = Duration::from_secs(60);
 
 enum Command {
-    Prompt(
-        JobInput,
-        oneshot::Sender<Result<Vec<u32>, EngineError>>,
-    ),
+    Prompt(JobInput, oneshot::Sender<Result<Vec<u32>, EngineError>>),
     Start(SequenceKey, Box<Waiting>),
     Cancel(SequenceKey),
 }

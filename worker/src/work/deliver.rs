@@ -203,7 +203,9 @@ impl<E: Escrow> Delivery<E> {
                 }
                 DeliverVerdict::Contested => {
                     if self.hope.take().is_some() {
-                        tracing::warn!("another node holds the job now; offered again in case its lease ends");
+                        tracing::warn!(
+                            "another node holds the job now; offered again in case its lease ends"
+                        );
                     }
                 }
                 DeliverVerdict::Retry => {

@@ -57,7 +57,8 @@ pub(super) async fn run_job<E: Escrow>(
             match delivery::sign(worker.escrow_id, &worker.key, &lease, prompt_tokens, output) {
                 Ok(owed) => {
                     let stored = owed.clone();
-                    if let Err(error) = worker.store(move |journal| journal.finished(&stored)).await {
+                    if let Err(error) = worker.store(move |journal| journal.finished(&stored)).await
+                    {
                         tracing::error!(%error, "the result is delivered without being in the journal");
                     }
                     tracing::debug!(tokens = owed.args.usage.output_tokens, "finished");
@@ -88,7 +89,9 @@ async fn answer<E: Escrow>(
         return Err(declined("this node has other files for the model"));
     }
     let Some(input) = lease.input.clone() else {
-        return Err(declined("this kind of job is not known here; the node's software is older"));
+        return Err(declined(
+            "this kind of job is not known here; the node's software is older",
+        ));
     };
     let prompt = served.engine.prompt(input.clone()).await;
     let prompt = prompt.map_err(|error| NoResult::Declined(error.to_string()))?;
@@ -114,7 +117,9 @@ async fn answer<E: Escrow>(
         || preview.text.len() > output.text.len()
         || !preview.agrees_with(&output.ids, &output.text)
     {
-        return Err(declined("the answer could not be made again as it was begun"));
+        return Err(declined(
+            "the answer could not be made again as it was begun",
+        ));
     }
     Ok((prompt_tokens, output))
 }
@@ -142,7 +147,9 @@ async fn generate<E: Escrow>(
         let was_uncertain = preview.is_uncertain();
         let args = preview.next_call(lease, prompt_tokens, Some(&answer));
         let (key, stored) = (JobKey::of(lease), preview.clone());
-        let written = worker.store(move |journal| journal.previewed(key, &stored)).await;
+        let written = worker
+            .store(move |journal| journal.previewed(key, &stored))
+            .await;
         if let Err(error) = written {
             tracing::error!(%error, "a preview is sent without being in the journal");
         }
@@ -208,7 +215,9 @@ impl Renewals {
             return Err(NoResult::Gone(error.to_string()));
         }
         worker.metrics.call_failures.fetch_add(1, Relaxed);
-        let wait = error.retry_after().unwrap_or_else(|| self.failures.next_wait());
+        let wait = error
+            .retry_after()
+            .unwrap_or_else(|| self.failures.next_wait());
         self.next = now + wait;
         match error.code() {
             // Whether the escrow has it is found out by the next call.
