@@ -11,7 +11,7 @@ use emc_protocol::{ModelEntry, ModelRef, Offer};
 use crate::assess::Terms;
 use crate::config::{Kind, Model};
 use crate::engine::echo::{self, Echo};
-use crate::engine::llm::{Llm, LlmOptions};
+use crate::engine::llm::{Llm, LlmOptions, root_of};
 use crate::engine::thread::{EngineHandle, Factory};
 use crate::engine::{Engine, EngineError};
 use crate::metrics::Metrics;
@@ -35,6 +35,16 @@ pub async fn look_up(registry: &Registry, model: &Model) -> anyhow::Result<Model
         );
     }
     Ok(entry)
+}
+
+/// True where a failed look-up may succeed later: the network or the registry did not answer, which is no refusal.
+pub fn may_pass(error: &anyhow::Error) -> bool {
+    use emc_client::Error;
+    match error.downcast_ref::<Error>() {
+        Some(error @ Error::Api(_)) => error.is_retryable(),
+        Some(Error::Transport { .. } | Error::Rejected { .. } | Error::Unknown { .. }) => true,
+        _ => false,
+    }
 }
 
 /// Says that files are not those of the catalogue; `None` where they are.
@@ -113,7 +123,7 @@ pub fn check_files(model: &Model, entry: &ModelEntry) -> anyhow::Result<String> 
         Kind::Llm => {
             let options = LlmOptions::of(model)?;
             options.check_device()?;
-            let root = emc_inference::model_root(&options.path)?.root;
+            let root = root_of(&emc_inference::model_root(&options.path)?);
             (
                 root,
                 format!("runs on {} in {}", options.device, options.dtype),

@@ -91,7 +91,7 @@ impl Default for Pace {
             first_preview: Duration::from_millis(1000),
             // The escrow's limit is two seconds, by its own clock.
             preview: Duration::from_millis(2200),
-            longest_wait: Duration::from_secs(30),
+            longest_wait: Duration::from_secs(15),
             most_owed: 256,
         }
     }

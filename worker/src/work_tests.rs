@@ -112,7 +112,8 @@ impl Running {
 
     /// Drains it and returns how many results it still owes.
     async fn drain(self) -> usize {
-        self.stages.send_replace(Stage::Draining);
+        self.stages
+            .send_modify(|stage| *stage = (*stage).max(Stage::Draining));
         self.work.await.expect("ends");
         self.deliveries.await.expect("ends")
     }
@@ -181,7 +182,7 @@ async fn lost_answers_to_previews_do_not_confuse_it() {
         Fault::AnswerLost,
     ];
     escrow.fail("extend", &faults);
-    let worker = disk.start(&escrow, Duration::from_millis(2)).await;
+    let worker = disk.start(&escrow, Duration::from_millis(3)).await;
     let job = escrow.until_settled(job).await;
     assert!(job.extended > 2 && job.declined.is_empty(), "{job:?}");
     worker.drain().await;

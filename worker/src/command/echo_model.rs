@@ -54,6 +54,6 @@ mod tests {
         let write = Some(folder.path().to_owned());
         EchoModel { write }.execute().expect("writes");
         let root = emc_inference::model_root(folder.path()).expect("hashes");
-        assert_eq!(root.root, echo::root());
+        assert_eq!(crate::engine::llm::root_of(&root), echo::root());
     }
 }

@@ -16,11 +16,12 @@ use anyhow::{Context, bail};
 use clap::Args;
 use ed25519_dalek::SigningKey;
 use emc_client::{Client, Identity, Registry, RetryPolicy};
+use emc_protocol::ModelEntry;
 use emc_protocol::node::UpdateNode;
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::backoff::Backoff;
-use crate::config::{Config, Endpoints};
+use crate::config::{Config, Endpoints, Model};
 use crate::data_dir::DataDir;
 use crate::drain::{self, Stage, reached};
 use crate::escrow_client::EscrowClient;
@@ -40,9 +41,9 @@ pub struct Run {
 
 /// How long the registry is told of a drain.
 const FAREWELL: Duration = Duration::from_secs(5);
-/// Waits between tries to register.
-const REGISTER_FIRST: Duration = Duration::from_secs(1);
-const REGISTER_LONGEST: Duration = Duration::from_secs(60);
+/// Waits between tries to look up and to register.
+const TRY_FIRST: Duration = Duration::from_secs(1);
+const TRY_LONGEST: Duration = Duration::from_secs(30);
 
 impl Run {
     /// Serves until drained.
@@ -95,6 +96,20 @@ impl Run {
         let owed = station.serve(stages).await?;
         tracing::info!("ended");
         Ok(drain::exit_code(owed))
+    }
+}
+
+/// Looks a model up, for as long as the registry does not answer.
+async fn look_up_patiently(registry: &Registry, model: &Model) -> anyhow::Result<ModelEntry> {
+    let mut backoff = Backoff::new(TRY_FIRST, TRY_LONGEST);
+    loop {
+        match catalogue::look_up(registry, model).await {
+            Err(error) if catalogue::may_pass(&error) => {
+                tracing::warn!(model = %model.id, "cannot look up the model; trying on: {error:#}");
+                tokio::time::sleep(backoff.next_wait()).await;
+            }
+            result => return result,
+        }
     }
 }
 
@@ -171,7 +186,7 @@ impl Station {
         let (mut served, mut offers) = (vec![], vec![]);
         for model in &self.config.models {
             let serving = async {
-                let entry = catalogue::look_up(registry, model)
+                let entry = look_up_patiently(registry, model)
                     .await
                     .with_context(|| format!("the model {} in the catalogue", model.id))?;
                 tracing::info!(model = %entry.id, version = entry.version, "checking and loading");
@@ -200,7 +215,7 @@ impl Station {
             hardware: hardware::detect(on_gpu),
             offers,
         };
-        let mut backoff = Backoff::new(REGISTER_FIRST, REGISTER_LONGEST);
+        let mut backoff = Backoff::new(TRY_FIRST, TRY_LONGEST);
         loop {
             match registration::register(registry, &wanted).await {
                 Ok(node) => {

@@ -279,5 +279,5 @@ mod tests {
         assert_eq!(hex::encode(root()), ROOT);
     }
 
-    const ROOT: &str = "";
+    const ROOT: &str = "597403c69f995c06402b083da82f835d9791006ddea35cda84780cb89503e387";
 }

@@ -8,6 +8,7 @@ use emc_inference::{
     ChatMessage, DType, Device, EngineOptions, LoadOptions, Model, SamplingParams, SequenceId,
 };
 use emc_protocol::job::ChatRole;
+use emc_protocol::model::{ModelFile, model_root};
 use emc_protocol::{FinishReason, JobInput, Parameters};
 
 use super::{Engine, EngineError, Event, SequenceKey, Start};
@@ -94,7 +95,7 @@ impl Llm {
         };
         let model = Model::load(&options.path, load)?;
         let info = model.info();
-        let root = info.root.root;
+        let root = root_of(&info.root);
         let context = u32::try_from(info.context).unwrap_or(u32::MAX);
         // Room for every sequence at its longest: a job that was claimed must be able to run.
         let cache_bytes = (info.context as u64)
@@ -111,6 +112,20 @@ impl Llm {
         let keys = BTreeMap::new();
         Ok((Self { engine, keys }, root, context))
     }
+}
+
+/// The root by which the catalogue knows files.
+pub fn root_of(files: &emc_inference::ModelRoot) -> [u8; 32] {
+    let files: Vec<ModelFile> = files
+        .files
+        .iter()
+        .map(|file| ModelFile {
+            path: file.path.clone(),
+            length: file.length,
+            sha256: file.sha256.to_vec(),
+        })
+        .collect();
+    model_root(&files)
 }
 
 /// The worker's parameters in the engine's terms. Decimals are thousandths on the wire.

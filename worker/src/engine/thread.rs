@@ -230,7 +230,16 @@ impl EngineThread {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Prompt(input, answer) => {
-                let tokens = self.with_engine(|engine| engine.prompt(&input));
+                let tokens = match &mut self.engine {
+                    // Text only: a panic over a strange prompt is that job's alone, the others go on.
+                    Some(engine) => {
+                        unpanicked(|| engine.prompt(&input)).map_err(|error| match error {
+                            EngineError::Broken(why) => EngineError::Unsuitable(why),
+                            other => other,
+                        })
+                    }
+                    None => Err(EngineError::Broken("it is being started again".into())),
+                };
                 let _ = answer.send(tokens);
             }
             Command::Start(key, waiting) => self.waiting.push_back((key, waiting)),

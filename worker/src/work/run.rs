@@ -183,7 +183,7 @@ impl Renewals {
             next: now + worker.pace.first_preview,
             last: now,
             renew: renew_within(lease.until),
-            failures: Backoff::new(worker.pace.preview, RENEW_LEAST.max(worker.pace.preview)),
+            failures: Backoff::new(worker.pace.preview, worker.pace.preview * 3),
         }
     }
 
