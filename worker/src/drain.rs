@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 /// How far the end has come. Stages only go forward.
@@ -31,35 +31,46 @@ pub async fn reached(stages: &mut watch::Receiver<Stage>, stage: Stage) {
 /// # Errors
 /// Where the signals cannot be listened to.
 pub fn on_signals(timeout: Duration) -> std::io::Result<watch::Receiver<Stage>> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut signals = Signals {
+        terminate: signal(SignalKind::terminate())?,
+        interrupt: signal(SignalKind::interrupt())?,
+    };
     let (stages, watched) = watch::channel(Stage::Working);
     tokio::spawn(async move {
-        let mut any = async || {
-            tokio::select! {
-                _ = terminate.recv() => "SIGTERM",
-                _ = interrupt.recv() => "SIGINT",
-            }
-        };
-        let name = any().await;
+        let name = signals.next().await;
         tracing::info!(
             signal = name,
             timeout_seconds = timeout.as_secs(),
             "draining: no new jobs, what runs is finished; a second signal ends at once"
         );
         stages.send_replace(Stage::Draining);
-        let second = tokio::select! {
-            name = any() => name,
-            () = tokio::time::sleep(timeout) => {
+        let second = match tokio::time::timeout(timeout, signals.next()).await {
+            Ok(name) => name,
+            Err(_) => {
                 tracing::warn!("the drain's time is up: what runs is given back");
                 stages.send_replace(Stage::Stopping);
-                any().await
+                signals.next().await
             }
         };
         tracing::warn!(signal = second, "ending at once; the journal is intact");
         std::process::exit(ENDED_AT_ONCE.into());
     });
     Ok(watched)
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// The name of the next one.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
 }
 
 /// The exit status after a second signal.

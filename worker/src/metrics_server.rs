@@ -27,12 +27,12 @@ pub async fn serve(address: SocketAddr, metrics: Arc<Metrics>) -> std::io::Resul
     let app = Router::new()
         .route(
             "/metrics",
-            get(async move || {
+            get(move || async move {
                 let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
                 (kind, shown.render())
             }),
         )
-        .route("/healthz", get(async move || health(&metrics)));
+        .route("/healthz", get(move || async move { health(&metrics) }));
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, app).await {
             tracing::error!(%error, "metrics are no longer served");

@@ -23,7 +23,7 @@ pub struct Init {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["url", "registry", "escrow"])]
     network_file: Option<PathBuf>,
     /// The network: local, ic, or a URL.
-    #[arg(long, requires_all = ["registry", "escrow"])]
+    #[arg(long, requires = "registry", requires = "escrow")]
     url: Option<emc_client::Network>,
     /// The registry's principal.
     #[arg(long, requires = "url")]

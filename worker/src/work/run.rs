@@ -30,6 +30,9 @@ const DECLINE_TIME: Duration = Duration::from_secs(15);
 const RENEW_MOST: Duration = Duration::from_secs(20);
 const RENEW_LEAST: Duration = Duration::from_secs(3);
 
+/// After a restart an answer is made anew; on some machines it may come out differently.
+const CHANGED: &str = "the answer could not be made again as it was begun";
+
 /// Why a job ends without a result.
 enum NoResult {
     /// It is given back, and why.
@@ -117,9 +120,7 @@ async fn answer<E: Escrow>(
         || preview.text.len() > output.text.len()
         || !preview.agrees_with(&output.ids, &output.text)
     {
-        return Err(declined(
-            "the answer could not be made again as it was begun",
-        ));
+        return Err(NoResult::Declined(CHANGED.into()));
     }
     Ok((prompt_tokens, output))
 }
@@ -140,6 +141,9 @@ async fn generate<E: Escrow>(
             () = tokio::time::sleep_until(renewals.next) => {}
         }
         let answer = generation.so_far();
+        if !preview.agrees_with(answer.ids(), answer.certain_text()) {
+            return Err(NoResult::Declined(CHANGED.into()));
+        }
         if !renewals.is_due(preview, &answer) {
             renewals.next = Instant::now() + worker.pace.preview / 4;
             continue;
