@@ -1,0 +1,162 @@
+//! `emc-worker status`: how the running worker does, by its metrics; without one, what its journal says.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::ExitCode;
+
+use emc_protocol::Tokens;
+
+use crate::config::Config;
+use crate::data_dir::{DataDir, DataDirError, journal_in};
+use crate::http_get;
+use crate::journal::Journal;
+
+/// Shows it.
+///
+/// # Errors
+/// Where the settings or the journal cannot be read.
+pub async fn execute(path: &Path) -> anyhow::Result<ExitCode> {
+    let config = Config::read(path)?;
+    // Held while the journal is read, so that no worker starts in between.
+    let _lock = match DataDir::lock(&config.data_dir()) {
+        Ok(lock) => lock,
+        Err(DataDirError::InUse(..)) => return Ok(of_running(&config).await),
+        Err(error) => return Err(error.into()),
+    };
+    println!("No worker is running.");
+    let file = journal_in(&config.data_dir());
+    if !file.exists() {
+        println!(
+            "It has never run: there is no journal in {}.",
+            config.data_dir().display()
+        );
+        return Ok(ExitCode::SUCCESS);
+    }
+    let journal = Journal::open_any(&file)?;
+    let (totals, leases, owed) = (journal.totals()?, journal.leases()?, journal.owed()?);
+    show(&[
+        ("unfinished", format!("{} leases", leases.len())),
+        (
+            "owed",
+            format!("{} results; the next start delivers them", owed.len()),
+        ),
+        ("delivered", totals.delivered.to_string()),
+        ("declined", totals.declined.to_string()),
+        ("lapsed", totals.lost.to_string()),
+        (
+            "tokens",
+            format!("{} in, {} out", totals.prompt_tokens, totals.output_tokens),
+        ),
+        ("earned", format!("{} EMC", totals.earned)),
+    ]);
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn of_running(config: &Config) -> ExitCode {
+    let Some(address) = config.metrics.address else {
+        println!("A worker is running; it serves no metrics (metrics.address is empty).");
+        return ExitCode::SUCCESS;
+    };
+    let health = http_get::get(address, "/healthz").await;
+    let metrics = http_get::get(address, "/metrics").await;
+    let (Ok((_, health)), Ok((200, metrics))) = (health, metrics) else {
+        println!("A worker is running, but nobody answers at {address} (metrics.address).");
+        return ExitCode::FAILURE;
+    };
+    let values = parse(&metrics);
+    let number = |name: &str| values.get(name).copied().unwrap_or("?");
+    let emc = |name: &str| {
+        let e8s = values.get(name).and_then(|value| value.parse().ok());
+        e8s.map_or("?".to_owned(), |e8s| Tokens(e8s).to_string())
+    };
+    println!("A worker is running: {}", health.trim());
+    show(&[
+        (
+            "in flight",
+            format!("{} of {} slots", number("jobs_in_flight"), number("slots")),
+        ),
+        ("waiting", format!("{} jobs in the escrow", number("queue"))),
+        ("owed", format!("{} results", number("owed_deliveries"))),
+        (
+            "since start",
+            format!(
+                "{} claimed, {} delivered, {} declined, {} lapsed",
+                number("jobs_claimed_total"),
+                number("jobs_delivered_total"),
+                number("jobs_declined_total"),
+                number("jobs_lapsed_total")
+            ),
+        ),
+        (
+            "tokens",
+            format!(
+                "{} in, {} out, {}/s lately",
+                number("prompt_tokens_total"),
+                number("output_tokens_total"),
+                number("tokens_per_second")
+            ),
+        ),
+        (
+            "earned",
+            format!(
+                "{} EMC for {} results, ever",
+                emc("earned_e8s_total"),
+                number("ever_delivered_total")
+            ),
+        ),
+        (
+            "balance",
+            format!(
+                "the owner has {} EMC available in the escrow",
+                emc("escrow_balance_e8s")
+            ),
+        ),
+    ]);
+    ExitCode::SUCCESS
+}
+
+fn show(lines: &[(&str, String)]) {
+    for (what, text) in lines {
+        println!("  {what:<12} {text}");
+    }
+}
+
+/// Our metrics by their names without the prefix.
+fn parse(text: &str) -> BTreeMap<&str, &str> {
+    text.lines()
+        .filter_map(|line| line.strip_prefix("emc_worker_")?.split_once(' '))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Metrics;
+
+    #[test]
+    fn what_metrics_show_is_read_back() {
+        let metrics = Metrics::default();
+        metrics.generated(3);
+        let text = metrics.render();
+        let values = parse(&text);
+        assert_eq!(values["generated_tokens_total"], "3");
+        for name in [
+            "jobs_in_flight",
+            "slots",
+            "queue",
+            "owed_deliveries",
+            "jobs_claimed_total",
+            "jobs_delivered_total",
+            "jobs_declined_total",
+            "jobs_lapsed_total",
+            "prompt_tokens_total",
+            "output_tokens_total",
+            "tokens_per_second",
+            "earned_e8s_total",
+            "ever_delivered_total",
+            "escrow_balance_e8s",
+        ] {
+            assert!(values.contains_key(name), "{name}");
+        }
+    }
+}

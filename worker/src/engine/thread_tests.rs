@@ -1,0 +1,176 @@
+//! The engine's thread, with engines that echo, are full, or break.
+
+use super::*;
+use crate::engine::echo::Echo;
+use emc_protocol::{FinishReason, Parameters};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+fn start(text: &str, stop: &[&str]) -> Start {
+    Start {
+        input: JobInput::Completion {
+            prompt: text.into(),
+        },
+        prompt: vec![1],
+        parameters: Parameters {
+            stop: stop.iter().map(|s| (*s).to_owned()).collect(),
+            ..Parameters::greedy(100)
+        },
+        seed: 0,
+    }
+}
+
+async fn spawn(factory: Factory) -> EngineHandle {
+    EngineHandle::spawn("test", factory, Arc::default())
+        .await
+        .expect("starts")
+}
+
+fn echo() -> Factory {
+    Box::new(|| Ok(Box::new(Echo::new(Duration::ZERO))))
+}
+
+#[tokio::test]
+async fn sequences_run_side_by_side_and_end_with_their_own_answer() {
+    let engine = spawn(echo()).await;
+    let mut first = engine.start(start("one", &[]));
+    let mut second = engine.start(start("two", &[]));
+    assert_eq!(second.finished().await.expect("answers").text, "two");
+    assert_eq!(first.finished().await.expect("answers").text, "one");
+}
+
+#[tokio::test]
+async fn a_stop_string_ends_the_sequence_at_the_token_that_completes_it() {
+    let engine = spawn(echo()).await;
+    let output = engine
+        .start(start("say STOP now", &["STOP"]))
+        .finished()
+        .await
+        .expect("answers");
+    assert_eq!(output.text, "say ");
+    assert_eq!(output.ids.len(), 8);
+    assert_eq!(output.finish_reason, FinishReason::StopString);
+}
+
+#[tokio::test]
+async fn what_is_made_can_be_seen_before_the_end_and_a_dropped_job_ends() {
+    let slow: Factory = Box::new(|| Ok(Box::new(Echo::new(Duration::from_millis(2)))));
+    let engine = spawn(slow).await;
+    let generation = engine.start(start(&"word ".repeat(50), &[]));
+    while generation.so_far().certain_text().len() < 4 {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let (answer, key) = (generation.answer.clone(), generation.key);
+    drop(generation);
+    engine
+        .prompt(JobInput::Completion { prompt: "".into() })
+        .await
+        .expect("the cancel came before");
+    let seen = lock(&answer).ids().len();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(lock(&answer).ids().len(), seen, "sequence {key} went on");
+}
+
+/// Takes one sequence at a time, and breaks when asked to say "error" or "panic".
+struct Fragile {
+    echo: Echo,
+    key: Option<SequenceKey>,
+    fate: String,
+}
+
+impl Engine for Fragile {
+    fn prompt(&mut self, input: &JobInput) -> Result<Vec<u32>, EngineError> {
+        self.echo.prompt(input)
+    }
+
+    fn start(&mut self, key: SequenceKey, start: &Start) -> Result<(), EngineError> {
+        if self.key.is_some() {
+            return Err(EngineError::Busy("one at a time".into()));
+        }
+        if let JobInput::Completion { prompt } = &start.input {
+            self.fate = prompt.clone();
+        }
+        self.key = Some(key);
+        self.echo.start(key, start)
+    }
+
+    fn step(&mut self) -> Result<Vec<(SequenceKey, Event)>, EngineError> {
+        match self.fate.as_str() {
+            "error" => return Err(EngineError::Broken("out of memory".into())),
+            "panic" => panic!("a tensor of the wrong shape"),
+            _ => {}
+        }
+        let events = self.echo.step()?;
+        if events
+            .iter()
+            .any(|(_, event)| matches!(event, Event::Finished(_)))
+        {
+            self.key = None;
+        }
+        Ok(events)
+    }
+
+    fn cancel(&mut self, key: SequenceKey) {
+        self.echo.cancel(key);
+        self.key = None;
+    }
+}
+
+fn fragile(made: Arc<AtomicU32>) -> Factory {
+    Box::new(move || {
+        made.fetch_add(1, Ordering::Relaxed);
+        Ok(Box::new(Fragile {
+            echo: Echo::new(Duration::ZERO),
+            key: None,
+            fate: String::new(),
+        }))
+    })
+}
+
+#[tokio::test]
+async fn jobs_that_find_no_room_wait_in_line() {
+    let engine = spawn(fragile(Arc::default())).await;
+    let mut all: Vec<_> = ["a", "b", "c"]
+        .map(|text| engine.start(start(text, &[])))
+        .into();
+    drop(all.remove(1));
+    for (generation, text) in all.iter_mut().zip(["a", "c"]) {
+        assert_eq!(generation.finished().await.expect("answers").text, text);
+    }
+}
+
+#[tokio::test]
+async fn a_broken_engine_fails_its_jobs_and_is_made_anew() {
+    for fate in ["error", "panic"] {
+        let made = Arc::new(AtomicU32::new(0));
+        let engine = spawn(fragile(made.clone())).await;
+        let error = engine
+            .start(start(fate, &[]))
+            .finished()
+            .await
+            .expect_err("fails");
+        assert!(matches!(&error, EngineError::Broken(_)), "{error}");
+        let text = loop {
+            match engine.start(start("well", &[])).finished().await {
+                Ok(output) => break output.text,
+                Err(EngineError::Broken(_)) => tokio::time::sleep(Duration::from_millis(20)).await,
+                Err(other) => panic!("{other}"),
+            }
+        };
+        assert_eq!(text, "well");
+        assert_eq!(made.load(Ordering::Relaxed), 2);
+    }
+}
+
+#[tokio::test]
+async fn an_engine_that_cannot_be_made_says_why() {
+    let factory: Factory = Box::new(|| Err(EngineError::Unsuitable("no such file".into())));
+    let error = EngineHandle::spawn("test", factory, Arc::default())
+        .await
+        .err();
+    assert_eq!(error, Some(EngineError::Unsuitable("no such file".into())));
+    let factory: Factory = Box::new(|| panic!("at the disco"));
+    let error = EngineHandle::spawn("test", factory, Arc::default())
+        .await
+        .err();
+    assert_eq!(error, Some(EngineError::Broken("at the disco".into())));
+}

@@ -1,0 +1,269 @@
+//! What the worker counts, and its text in Prometheus' format.
+
+use std::collections::VecDeque;
+use std::fmt::Write;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Over how long the tokens a second are taken.
+const RATE_WINDOW: Duration = Duration::from_secs(30);
+
+/// Every number that the worker shows. Counters begin at zero with the process, except those of the journal.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    /// Leases taken.
+    pub claimed: AtomicU64,
+    /// Results accepted.
+    pub delivered: AtomicU64,
+    /// Leases given back.
+    pub declined: AtomicU64,
+    /// Leases that ended without a result: lapsed, cancelled, or the result came too late.
+    pub lost: AtomicU64,
+    /// Prompt tokens of accepted results.
+    pub prompt_tokens: AtomicU64,
+    /// Output tokens of accepted results.
+    pub output_tokens: AtomicU64,
+    /// Tokens made, whatever became of them.
+    pub generated_tokens: AtomicU64,
+    /// Times that an engine had to be started again.
+    pub engine_failures: AtomicU64,
+    /// Calls to the network that failed.
+    pub call_failures: AtomicU64,
+    /// Jobs that are being worked on.
+    pub in_flight: AtomicU64,
+    /// Jobs that this node can work on at a time.
+    pub slots: AtomicU64,
+    /// Jobs of our models that wait in the escrow.
+    pub queue: AtomicU64,
+    /// Results that the escrow has not accepted yet.
+    pub owed: AtomicU64,
+    /// When the escrow last told what work there is; milliseconds since 1970.
+    pub last_poll_ms: AtomicU64,
+    /// What the owner has available in the escrow, in e8s; beyond 64 bits it stays at the most.
+    pub balance_e8s: AtomicU64,
+    /// What the owner was paid since the journal began, in e8s.
+    pub earned_e8s: AtomicU64,
+    /// Jobs done since the journal began.
+    pub ever_delivered: AtomicU64,
+    /// True while new jobs are taken.
+    pub taking_work: AtomicBool,
+    recent: Mutex<VecDeque<(Instant, u64)>>,
+}
+
+impl Metrics {
+    /// Counts tokens that were made in a step.
+    pub fn generated(&self, tokens: u64) {
+        if tokens == 0 {
+            return;
+        }
+        self.generated_tokens.fetch_add(tokens, Relaxed);
+        let now = Instant::now();
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        match recent.back_mut() {
+            Some((time, sum)) if now.duration_since(*time) < Duration::from_millis(250) => {
+                *sum += tokens;
+            }
+            _ => recent.push_back((now, tokens)),
+        }
+        forget(&mut recent, now);
+    }
+
+    /// Counts an engine that failed as a whole.
+    pub fn engine_failed(&self) {
+        self.engine_failures.fetch_add(1, Relaxed);
+    }
+
+    /// Notes that the escrow has just told what work there is.
+    pub fn polled(&self, waiting: u64) {
+        self.queue.store(waiting, Relaxed);
+        self.last_poll_ms.store(now_ms(), Relaxed);
+    }
+
+    /// How long ago the escrow last told; `None` if it never did.
+    pub fn since_poll(&self) -> Option<Duration> {
+        match self.last_poll_ms.load(Relaxed) {
+            0 => None,
+            then => Some(Duration::from_millis(now_ms().saturating_sub(then))),
+        }
+    }
+
+    /// Tokens a second over the last half minute, or over the time since the first of them.
+    pub fn tokens_per_second(&self) -> f64 {
+        let now = Instant::now();
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        forget(&mut recent, now);
+        let Some(&(first, _)) = recent.front() else {
+            return 0.0;
+        };
+        let sum: u64 = recent.iter().map(|(_, tokens)| tokens).sum();
+        sum as f64 / now.duration_since(first).as_secs_f64().max(1.0)
+    }
+
+    /// All of it, in Prometheus' text format.
+    pub fn render(&self) -> String {
+        let counters = [
+            ("jobs_claimed", "Leases taken.", &self.claimed),
+            ("jobs_delivered", "Results accepted.", &self.delivered),
+            ("jobs_declined", "Leases given back.", &self.declined),
+            (
+                "jobs_lapsed",
+                "Leases that ended without a result.",
+                &self.lost,
+            ),
+            (
+                "prompt_tokens",
+                "Prompt tokens of accepted results.",
+                &self.prompt_tokens,
+            ),
+            (
+                "output_tokens",
+                "Output tokens of accepted results.",
+                &self.output_tokens,
+            ),
+            (
+                "generated_tokens",
+                "Tokens made, whatever became of them.",
+                &self.generated_tokens,
+            ),
+            (
+                "engine_failures",
+                "Engines that had to be started again.",
+                &self.engine_failures,
+            ),
+            (
+                "call_failures",
+                "Calls to the network that failed.",
+                &self.call_failures,
+            ),
+            (
+                "earned_e8s",
+                "Paid to the owner since the journal began, in e8s.",
+                &self.earned_e8s,
+            ),
+            (
+                "ever_delivered",
+                "Results accepted since the journal began.",
+                &self.ever_delivered,
+            ),
+        ];
+        let gauges = [
+            (
+                "jobs_in_flight",
+                "Jobs that are being worked on.",
+                &self.in_flight,
+            ),
+            (
+                "slots",
+                "Jobs that can be worked on at a time.",
+                &self.slots,
+            ),
+            (
+                "queue",
+                "Jobs of our models that wait in the escrow.",
+                &self.queue,
+            ),
+            (
+                "owed_deliveries",
+                "Results that the escrow has not accepted yet.",
+                &self.owed,
+            ),
+            (
+                "escrow_balance_e8s",
+                "What the owner has available in the escrow, in e8s.",
+                &self.balance_e8s,
+            ),
+        ];
+        let mut out = String::new();
+        for (name, help, value) in counters {
+            line(
+                &mut out,
+                &format!("{name}_total"),
+                "counter",
+                help,
+                value.load(Relaxed),
+            );
+        }
+        for (name, help, value) in gauges {
+            line(&mut out, name, "gauge", help, value.load(Relaxed));
+        }
+        line(
+            &mut out,
+            "tokens_per_second",
+            "gauge",
+            "Tokens made a second, lately.",
+            format!("{:.2}", self.tokens_per_second()),
+        );
+        let poll = self.last_poll_ms.load(Relaxed) as f64 / 1000.0;
+        line(
+            &mut out,
+            "last_poll_timestamp_seconds",
+            "gauge",
+            "When the escrow last told what work there is.",
+            format!("{poll:.3}"),
+        );
+        let taking = u8::from(self.taking_work.load(Relaxed));
+        line(
+            &mut out,
+            "taking_work",
+            "gauge",
+            "1 while new jobs are taken.",
+            taking,
+        );
+        out
+    }
+}
+
+fn line(out: &mut String, name: &str, kind: &str, help: &str, value: impl std::fmt::Display) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(
+        out,
+        "# HELP emc_worker_{name} {help}\n# TYPE emc_worker_{name} {kind}\nemc_worker_{name} {value}"
+    );
+}
+
+fn forget(recent: &mut VecDeque<(Instant, u64)>, now: Instant) {
+    while recent
+        .front()
+        .is_some_and(|(time, _)| now.duration_since(*time) > RATE_WINDOW)
+    {
+        recent.pop_front();
+    }
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |time| {
+        u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_is_shown() {
+        let metrics = Metrics::default();
+        assert!(metrics.since_poll().is_none());
+        metrics.generated(5);
+        metrics.generated(7);
+        metrics.polled(3);
+        metrics.delivered.store(2, Relaxed);
+        let text = metrics.render();
+        for line in [
+            "emc_worker_generated_tokens_total 12",
+            "emc_worker_queue 3",
+            "emc_worker_jobs_delivered_total 2",
+            "emc_worker_tokens_per_second 12.00",
+            "emc_worker_taking_work 0",
+            "# TYPE emc_worker_jobs_in_flight gauge",
+        ] {
+            assert!(
+                text.lines().any(|shown| shown == line),
+                "{line} is not in\n{text}"
+            );
+        }
+        assert!(metrics.since_poll().is_some_and(|time| time.as_secs() < 5));
+    }
+}

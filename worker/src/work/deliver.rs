@@ -1,0 +1,279 @@
+//! Delivering finished results, again and again until the escrow has accepted or definitely refused each.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use candid::Principal;
+use emc_protocol::job::AttemptEnd;
+use emc_protocol::limits::{CHUNK_BYTES, OUTPUT_INLINE_BYTES};
+use emc_protocol::work::{ChunkArgs, DeliverReply};
+use emc_protocol::{Job, PostingAccount, Seconds, Tokens, canonical};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
+use tracing::Instrument;
+
+use crate::backoff::Backoff;
+use crate::delivery::Owed;
+use crate::drain::{Stage, reached};
+use crate::escrow::{CallError, DeliverVerdict, Escrow};
+use crate::journal::{Journal, JournalError};
+use crate::metrics::Metrics;
+
+/// Deliveries under way at a time.
+const AT_A_TIME: usize = 32;
+/// A result is dropped this long after its job's deadline. The escrow moves deadlines by its own outages.
+const KEPT: Seconds = Seconds(30 * 24 * 3600);
+
+/// The results that are owed.
+pub struct Deliveries<E> {
+    /// The escrow's calls.
+    pub escrow: Arc<E>,
+    /// The node.
+    pub node: Principal,
+    /// The journal.
+    pub journal: Arc<Journal>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// The longest wait between two tries.
+    pub longest_wait: Duration,
+}
+
+impl<E: Escrow> Deliveries<E> {
+    /// Delivers what the journal holds and what comes, until all senders are gone and nothing is left that may soon
+    /// succeed, or the worker stops. The number of results that are still owed.
+    ///
+    /// # Errors
+    /// Where the journal cannot be read at the start.
+    pub async fn run(
+        self: Arc<Self>,
+        mut finished: mpsc::UnboundedReceiver<Owed>,
+        mut stages: watch::Receiver<Stage>,
+    ) -> Result<usize, JournalError> {
+        let owed = self.journal.owed()?;
+        let turns = Arc::new(Semaphore::new(AT_A_TIME));
+        // How many may soon succeed: all but those whose job another node holds.
+        let (hopeful, mut hope) = watch::channel(0usize);
+        let hopeful = Arc::new(hopeful);
+        let mut tasks = JoinSet::new();
+        let deliver = |owed: Owed, tasks: &mut JoinSet<()>| {
+            self.metrics.owed.fetch_add(1, Relaxed);
+            let one = Delivery {
+                all: self.clone(),
+                turns: turns.clone(),
+                hope: Some(Hope::new(hopeful.clone())),
+            };
+            let span = tracing::info_span!(
+                "delivery",
+                id = owed.args.job_id,
+                attempt = owed.args.attempt
+            );
+            tasks.spawn(one.until_settled(owed).instrument(span));
+        };
+        if !owed.is_empty() {
+            tracing::info!(results = owed.len(), "delivering what is owed from before");
+        }
+        for owed in owed {
+            deliver(owed, &mut tasks);
+        }
+        let mut open = true;
+        loop {
+            tokio::select! {
+                () = reached(&mut stages, Stage::Stopping) => break,
+                next = finished.recv(), if open => match next {
+                    Some(owed) => deliver(owed, &mut tasks),
+                    None => open = false,
+                },
+                Some(ended) = tasks.join_next() => super::log_panic(ended),
+                _ = hope.wait_for(|left| *left == 0), if !open => break,
+            }
+        }
+        while let Ok(late) = finished.try_recv() {
+            // In the journal already; counted, not tried.
+            self.metrics.owed.fetch_add(1, Relaxed);
+            drop(late);
+        }
+        tasks.shutdown().await;
+        Ok(self.metrics.owed.load(Relaxed) as usize)
+    }
+
+    async fn send(&self, owed: &Owed) -> Result<DeliverReply, CallError> {
+        let mut args = owed.args.clone();
+        if let Some(output) = &args.output {
+            let bytes = canonical::output_bytes(output);
+            if bytes.len() > OUTPUT_INLINE_BYTES {
+                for (number, chunk) in bytes.chunks(CHUNK_BYTES).enumerate() {
+                    let chunk = ChunkArgs {
+                        job_id: args.job_id,
+                        attempt: args.attempt,
+                        offset: (number * CHUNK_BYTES) as u64,
+                        bytes: chunk.to_vec(),
+                    };
+                    self.escrow.upload_chunk(chunk).await?;
+                }
+                args.output = None;
+            }
+        }
+        self.escrow.deliver(args).await
+    }
+
+    async fn accepted(&self, owed: &Owed, paid: Tokens) {
+        tracing::info!(%paid, tokens = owed.args.usage.output_tokens, "delivered");
+        let usage = owed.args.usage;
+        self.metrics.delivered.fetch_add(1, Relaxed);
+        self.metrics
+            .prompt_tokens
+            .fetch_add(usage.prompt_tokens, Relaxed);
+        self.metrics
+            .output_tokens
+            .fetch_add(usage.output_tokens, Relaxed);
+        self.metrics
+            .earned_e8s
+            .fetch_add(u64::try_from(paid.0).unwrap_or(u64::MAX), Relaxed);
+        self.metrics.ever_delivered.fetch_add(1, Relaxed);
+        let stored = owed.clone();
+        self.note(move |journal| journal.delivered(&stored, paid))
+            .await;
+    }
+
+    async fn given_up(&self, owed: &Owed, why: &str) {
+        tracing::warn!(%why, "the result is not wanted any more");
+        self.metrics.lost.fetch_add(1, Relaxed);
+        let key = owed.key();
+        self.note(move |journal| journal.refused(key)).await;
+    }
+
+    async fn note(
+        &self,
+        write: impl FnOnce(&Journal) -> Result<(), JournalError> + Send + 'static,
+    ) {
+        if let Err(error) = super::store(&self.journal, write).await {
+            tracing::error!(%error, "a settled result stays in the journal; the next start offers it again");
+        }
+    }
+}
+
+/// Counts among those that may soon succeed until dropped.
+struct Hope(Arc<watch::Sender<usize>>);
+
+impl Hope {
+    fn new(count: Arc<watch::Sender<usize>>) -> Self {
+        count.send_modify(|count| *count += 1);
+        Self(count)
+    }
+}
+
+impl Drop for Hope {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}
+
+struct Delivery<E> {
+    all: Arc<Deliveries<E>>,
+    turns: Arc<Semaphore>,
+    hope: Option<Hope>,
+}
+
+impl<E: Escrow> Delivery<E> {
+    async fn until_settled(mut self, owed: Owed) {
+        let mut backoff = Backoff::new(Duration::from_millis(250), self.all.longest_wait);
+        loop {
+            let sent = {
+                // The semaphore is never closed.
+                let _turn = self.turns.acquire().await;
+                self.all.send(&owed).await
+            };
+            let error = match sent {
+                Ok(reply) => {
+                    self.all.accepted(&owed, reply.paid).await;
+                    break;
+                }
+                Err(error) => error,
+            };
+            match error.deliver_verdict() {
+                DeliverVerdict::Refused => {
+                    self.all.given_up(&owed, &error.to_string()).await;
+                    break;
+                }
+                DeliverVerdict::AlreadyDelivered => {
+                    if self.settle_by_looking(&owed).await {
+                        break;
+                    }
+                }
+                DeliverVerdict::Contested => {
+                    if self.hope.take().is_some() {
+                        tracing::warn!(
+                            "another node holds the job now; offered again in case its lease ends"
+                        );
+                    }
+                }
+                DeliverVerdict::Retry => {
+                    if backoff.failures() == 0 {
+                        tracing::warn!(%error, "not delivered yet; trying on");
+                    }
+                }
+            }
+            if super::now() > owed.deadline.after(KEPT) {
+                self.all.given_up(&owed, "its deadline is long past").await;
+                break;
+            }
+            self.all.metrics.call_failures.fetch_add(1, Relaxed);
+            let wait = backoff.next_wait();
+            tokio::time::sleep(error.retry_after().unwrap_or(wait)).await;
+        }
+        self.all.metrics.owed.fetch_sub(1, Relaxed);
+    }
+
+    /// The job has a result. Looks whose; false where that cannot be learned now.
+    async fn settle_by_looking(&self, owed: &Owed) -> bool {
+        match self.all.escrow.job(owed.args.job_id).await {
+            Ok(job) if is_ours(&job, owed, self.all.node) => {
+                self.all.accepted(owed, paid_to_owner(&job, owed)).await;
+                true
+            }
+            Ok(_) => {
+                self.all
+                    .given_up(owed, "another node has delivered it")
+                    .await;
+                true
+            }
+            Err(error) if error.deliver_verdict() == DeliverVerdict::Refused => {
+                self.all.given_up(owed, &error.to_string()).await;
+                true
+            }
+            Err(_) => false,
+        }
+    }
+}
+
+fn is_ours(job: &Job, owed: &Owed, node: Principal) -> bool {
+    job.attempts.iter().any(|attempt| {
+        attempt.number == owed.args.attempt
+            && attempt.node == node
+            && attempt.end == Some(AttemptEnd::Delivered)
+    })
+}
+
+/// What the owner got for the job by its postings.
+fn paid_to_owner(job: &Job, owed: &Owed) -> Tokens {
+    let owner = job
+        .attempts
+        .iter()
+        .find(|attempt| attempt.number == owed.args.attempt)
+        .map(|attempt| attempt.owner);
+    // An owner who is his own requester gets his rest back as well: then the charge is the better answer.
+    if owner == Some(job.requester) {
+        return owed.args.charge;
+    }
+    let to_owner = |account: &Option<PostingAccount>| match account {
+        Some(PostingAccount::Available(principal)) => Some(*principal) == owner,
+        _ => false,
+    };
+    let paid: i128 = job
+        .postings
+        .iter()
+        .filter(|posting| to_owner(&posting.account) && posting.amount > 0)
+        .fold(0, |sum: i128, posting| sum.saturating_add(posting.amount));
+    Tokens(paid.unsigned_abs())
+}
