@@ -49,6 +49,7 @@ pub fn run(paths: &Paths, program: &str, build: Build, arguments: &[String]) -> 
     let target = canisters::target_directory(paths.root())?;
     let path = target.join(profile).join(program);
     let error = Command::new(&path)
+        .env("EMC_BUILT", "1")
         .args(arguments)
         .current_dir(paths.root())
         .exec();

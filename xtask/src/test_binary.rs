@@ -183,7 +183,9 @@ impl TestBinary {
         command
             .args(filter)
             .current_dir(&self.folder)
-            .env("CARGO_MANIFEST_DIR", &self.folder);
+            .env("CARGO_MANIFEST_DIR", &self.folder)
+            // What the tests start has been built with them.
+            .env("EMC_BUILT", "1");
         command
     }
 }

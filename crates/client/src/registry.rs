@@ -39,6 +39,11 @@ impl Registry {
         self.id
     }
 
+    /// The connection.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// Settings and state.
     ///
     /// # Errors

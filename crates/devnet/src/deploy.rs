@@ -5,9 +5,7 @@ use candid::Principal;
 use emc_client::CanisterIds;
 use ic_agent::Agent;
 use ic_utils::interfaces::ManagementCanister;
-use ic_utils::interfaces::management_canister::builders::{
-    CanisterInstallMode, CanisterUpgradeOptions,
-};
+use ic_utils::interfaces::management_canister::builders::{CanisterInstallMode, UpgradeFlags};
 use std::path::Path;
 
 /// Cycles that a new canister gets.
@@ -69,7 +67,7 @@ impl<'a> Deployer<'a> {
     /// If the file cannot be read or the network refuses the code; the canister is started again either way.
     pub async fn upgrade(&self, id: Principal, wasm: &Path, argument: Vec<u8>) -> Result<()> {
         self.stop(id).await?;
-        let options = CanisterUpgradeOptions {
+        let options = UpgradeFlags {
             skip_pre_upgrade: None,
             wasm_memory_persistence: None,
         };
