@@ -179,7 +179,7 @@ impl Movement {
     }
 
     /// A job's lock is divided: owner, treasury, the rest back to the requester. A charge over the lock does not sum to
-    /// a valid movement: the requester's line would have to be negative, which [`Books::apply`] refuses.
+    /// a valid movement: the requester's line would have to be negative, which [`crate::books::Books::apply`] refuses.
     pub fn settle(
         time: Timestamp,
         requester: Principal,
