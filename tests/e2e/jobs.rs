@@ -53,7 +53,7 @@ async fn an_answer_is_paid_for_and_the_rest_goes_back() -> Result<()> {
         .market
         .anonymous()
         .escrow(scene.market.ids.escrow)
-        .receipt(reply.receipt)
+        .receipt(job.job_id)
         .await?;
     record
         .receipt

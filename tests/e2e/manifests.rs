@@ -21,7 +21,7 @@ fn check_schema(schema: &str, manifest: &Value) -> Result<()> {
     let validator = jsonschema::validator_for(&schema)?;
     let errors: Vec<String> = validator
         .iter_errors(manifest)
-        .map(|error| format!("{}: {error}", error.instance_path()))
+        .map(|error| format!("{}: {error}", error.instance_path))
         .collect();
     ensure!(errors.is_empty(), "{errors:#?}");
     Ok(())
@@ -35,7 +35,7 @@ fn check_argument(canister: &str, argument: &str) -> Result<()> {
     let candid::types::TypeInner::Class(types, _) = service.as_ref() else {
         anyhow::bail!("{canister}.did takes no installation argument");
     };
-    let types: Vec<_> = types.iter().map(|argument| argument.typ.clone()).collect();
+    let types: Vec<_> = types.iter().map(|argument| argument.clone()).collect();
     let args = candid_parser::parse_idl_args(argument)
         .with_context(|| format!("{canister}: {argument}"))?;
     args.to_bytes_with_types(&env, &types)

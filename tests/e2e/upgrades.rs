@@ -10,10 +10,7 @@ async fn an_upgrade_of_all_canisters_loses_nothing() -> Result<()> {
     let node = scene.market.hand_node("node", &scene.model).await?;
     let settled = scene.ask("Settled before.").await?;
     let lease = node.claim_one().await?;
-    let receipt = node
-        .deliver(node.delivery(&lease, &[1], "Done."))
-        .await?
-        .receipt;
+    node.deliver(node.delivery(&lease, &[1], "Done.")).await?;
     let leased = scene.ask("Leased meanwhile.").await?;
     let lease = node.claim_one().await?;
     let open = scene.ask("Open meanwhile.").await?;
@@ -61,7 +58,7 @@ async fn an_upgrade_of_all_canisters_loses_nothing() -> Result<()> {
             .text
             == "Done."
     );
-    let record = scene.escrow(&scene.alice).receipt(receipt).await?;
+    let record = scene.escrow(&scene.alice).receipt(settled.job_id).await?;
     record
         .receipt
         .verify(&record.public_key, &record.signature)?;

@@ -205,7 +205,7 @@ pub fn paper_model() -> PublishModel {
         }],
         licence: "CC0-1.0".into(),
         sources: vec![],
-        context: 8192,
+        context: 65_536,
         memory: 1,
     }
 }
