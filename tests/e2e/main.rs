@@ -2,6 +2,7 @@
 
 mod deliveries;
 mod endings;
+mod icp_deploy;
 mod jobs;
 mod journal;
 mod manifests;

@@ -19,7 +19,7 @@ pub fn binary(package: &str) -> Result<PathBuf> {
     }
     if std::env::var_os("EMC_BUILT").is_some() {
         let beside = std::env::current_exe().context("finding this program")?;
-        let mut folders = beside.ancestors().skip(1).take(2);
+        let folders = beside.ancestors().skip(1).take(2);
         return folders
             .map(|folder| folder.join(package))
             .find(|path| path.is_file())
