@@ -35,7 +35,7 @@ fn check_argument(canister: &str, argument: &str) -> Result<()> {
     let candid::types::TypeInner::Class(types, _) = service.as_ref() else {
         anyhow::bail!("{canister}.did takes no installation argument");
     };
-    let types: Vec<_> = types.iter().map(|argument| argument.clone()).collect();
+    let types = types.clone();
     let args = candid_parser::parse_idl_args(argument)
         .with_context(|| format!("{canister}: {argument}"))?;
     args.to_bytes_with_types(&env, &types)
