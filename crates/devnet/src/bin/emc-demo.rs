@@ -33,7 +33,7 @@ struct Arguments {
 
 const QUESTIONS: [&str; 3] = [
     "What is the capital of France? Answer in one sentence.",
-    "And which river flows through it?",
+    "What is that city famous for? Answer in one sentence.",
     "Write two sentences about a lighthouse.",
 ];
 
@@ -309,12 +309,11 @@ async fn keep(market: &Market, alice: &Person, worker: Worker) -> Result<()> {
     println!(
         "\nThe network and the worker keep running; Ctrl-C stops them. In another terminal:\n"
     );
-    println!("  export EMC_NETWORK_URL={}", market.network.url());
     println!(
         "  cargo run -q -p emc -- identity import alice {}",
         pem.display()
     );
-    println!("  cargo run -q -p emc -- chat \"What is the capital of Italy?\"");
+    println!("  cargo run -q -p emc -- --identity alice chat \"What is the capital of Italy?\"");
     tokio::signal::ctrl_c()
         .await
         .context("waiting for Ctrl-C")?;
