@@ -306,8 +306,9 @@ async fn balances(market: &Market, people: &[&Person]) -> Result<Vec<(String, To
 async fn keep(market: &Market, alice: &Person, worker: Worker) -> Result<()> {
     let pem = PathBuf::from(".emc/demo/alice.pem");
     emc_devnet::worker::write_key(&pem, alice)?;
+    let url = market.network.url();
     println!(
-        "\nThe network and the worker keep running; Ctrl-C stops them. In another terminal:\n"
+        "\nThe network at {url} and the worker keep running; Ctrl-C stops them. In another terminal:\n"
     );
     println!(
         "  cargo run -q -p emc -- identity import alice {}",
