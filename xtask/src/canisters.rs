@@ -287,17 +287,15 @@ mod tests {
     }
 
     #[test]
-    fn every_folder_of_canisters_is_built() {
+    fn every_folder_of_canisters_with_an_interface_is_built() {
         let root = tempfile::tempdir().unwrap();
         for name in ["ledger", "escrow", "notes"] {
             fs::create_dir_all(root.path().join("canisters").join(name)).unwrap();
         }
+        fs::create_dir_all(root.path().join("candid")).unwrap();
         for name in ["ledger", "escrow"] {
-            fs::write(
-                root.path().join("canisters").join(name).join("Cargo.toml"),
-                "",
-            )
-            .unwrap();
+            let interface = root.path().join("candid").join(name);
+            fs::write(interface.with_extension("did"), "service : {}").unwrap();
         }
         assert_eq!(names(root.path()).unwrap(), ["escrow", "ledger"]);
     }

@@ -282,7 +282,7 @@ fn settings_written_by_an_older_version_without_a_later_optional_one_are_read() 
 #[test]
 fn the_arguments_are_one_variant() {
     let text = r#"(variant { Init = record {
-        minting_account = record { owner = principal "aaaaa-aa"; subaccount = null };
+        minting_account = opt record { owner = principal "aaaaa-aa"; subaccount = null };
         initial_balances = vec { record { record { owner = principal "2vxsx-fae" }; 5 : nat } };
         transfer_fee = opt (10_000 : nat);
     } })"#;

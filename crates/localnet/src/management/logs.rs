@@ -5,8 +5,18 @@ use crate::reject::Reject;
 use crate::subnet::Subnet;
 use candid::Principal;
 use ic_management_canister_types::{
-    CanisterLogRecord, FetchCanisterLogsArgs, FetchCanisterLogsResult, LogVisibility,
+    CanisterLogFilter, CanisterLogRecord, FetchCanisterLogsArgs, FetchCanisterLogsResult,
+    LogVisibility,
 };
+
+/// True if a filter lets a record of this number and time through; both of its ranges leave out their end.
+fn passes(filter: Option<&CanisterLogFilter>, index: u64, time: u64) -> bool {
+    match filter {
+        None => true,
+        Some(CanisterLogFilter::ByIdx { start, end }) => (*start..*end).contains(&index),
+        Some(CanisterLogFilter::ByTimestampNanos { start, end }) => (*start..*end).contains(&time),
+    }
+}
 
 impl Subnet {
     pub(super) fn fetch_canister_logs(
@@ -31,6 +41,7 @@ impl Subnet {
         let canister_log_records = canister
             .logs
             .iter()
+            .filter(|l| passes(args.filter.as_ref(), l.index, l.time))
             .map(|l| CanisterLogRecord {
                 idx: l.index,
                 timestamp_nanos: l.time,
@@ -40,5 +51,20 @@ impl Subnet {
         Ok(encode((FetchCanisterLogsResult {
             canister_log_records,
         },)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_keeps_its_range_without_its_end() {
+        let by_index = CanisterLogFilter::ByIdx { start: 2, end: 4 };
+        let kept: Vec<u64> = (0..6).filter(|i| passes(Some(&by_index), *i, 0)).collect();
+        assert_eq!(kept, [2, 3]);
+        let by_time = CanisterLogFilter::ByTimestampNanos { start: 5, end: 5 };
+        assert!(!passes(Some(&by_time), 0, 5));
+        assert!(passes(None, 0, 5));
     }
 }
