@@ -168,7 +168,7 @@ impl Station {
                 deliveries: sender,
                 freed: Notify::new(),
             });
-            let keeping = tokio::spawn(self.keep_registered(registry.clone(), wanted));
+            let keeping = tokio::spawn(self.keep_registered(wanted));
             let farewell = tokio::spawn(farewell(registry, stages.clone()));
             tracing::info!("serving");
             worker.run(stages.clone()).await?;
@@ -232,20 +232,10 @@ impl Station {
 
     /// Says now and then that the node is there, and looks at what the owner has earned. Where the registry has
     /// forgotten the node, it is registered again.
-    fn keep_registered(
-        &self,
-        registry: Registry,
-        wanted: Wanted,
-    ) -> impl Future<Output = ()> + Send + use<> {
-        let patient = RetryPolicy::default();
-        let account = self
-            .client
-            .with_retry(patient.clone())
-            .escrow(self.endpoints.escrow);
-        let registry = registry
-            .client()
-            .with_retry(patient)
-            .registry(self.endpoints.registry);
+    fn keep_registered(&self, wanted: Wanted) -> impl Future<Output = ()> + Send + use<> {
+        let client = self.client.with_retry(RetryPolicy::default());
+        let account = client.escrow(self.endpoints.escrow);
+        let registry = client.registry(self.endpoints.registry);
         let owner = wanted.owner.unwrap_or(self.client.principal());
         let every = Duration::from_secs(self.config.work.heartbeat_seconds);
         let metrics = self.metrics.clone();
