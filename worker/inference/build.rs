@@ -7,7 +7,9 @@ use std::path::Path;
 
 fn main() {
     println!("cargo::rerun-if-env-changed=DEP_TCH_LIBTORCH_LIB");
-    let Ok(lib) = std::env::var("DEP_TCH_LIBTORCH_LIB") else { return };
+    let Ok(lib) = std::env::var("DEP_TCH_LIBTORCH_LIB") else {
+        return;
+    };
     if !Path::new(&lib).join("libtorch_cpu.so").exists() {
         println!("cargo::warning=no libtorch_cpu.so in {lib}: run `cargo xtask setup` first");
     }

@@ -39,7 +39,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Writes the settings file and a new key; never overwrites.
-    Init(init::Init),
+    Init(Box<init::Init>),
     /// Says what is there, what is missing, and what to do about it. Fails if anything is missing.
     Check,
     /// Serves until it is told to end.

@@ -143,7 +143,7 @@ pub fn render(given: &Given) -> String {
             "models/SmolLM2-135M-Instruct.Q4_1.gguf",
         ));
         for line in example.lines() {
-            out.push_str(&format!("# {line}").trim_end().to_owned());
+            out.push_str(format!("# {line}").trim_end());
             out.push('\n');
         }
     }

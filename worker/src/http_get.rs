@@ -22,7 +22,7 @@ pub async fn get(address: SocketAddr, path: &str) -> io::Result<(u16, String)> {
         stream.write_all(request.as_bytes()).await?;
         let mut answer = vec![];
         stream.take(LONGEST).read_to_end(&mut answer).await?;
-        Ok::<_, io::Error>(answer)
+        io::Result::Ok(answer)
     };
     let answer = tokio::time::timeout(TIMEOUT, exchange)
         .await

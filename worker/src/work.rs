@@ -1,7 +1,7 @@
 //! The worker at work: watch, claim, run, deliver, all at once, until it is drained.
 //!
-//! [`claim`] watches the escrow and takes leases while there are free slots; each lease becomes a task of [`run`], whose
-//! result [`deliver`] keeps offering to the escrow until it has been accepted or definitely refused.
+//! `claim` watches the escrow and takes leases while there are free slots; each lease becomes a task of `run`, whose
+//! result `deliver` keeps offering to the escrow until it has been accepted or definitely refused.
 
 mod claim;
 mod deliver;

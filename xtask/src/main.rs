@@ -1,3 +1,127 @@
-//! Set-up, demo, tests, benchmarks: the commands of this repository.
+//! `cargo xtask ...`: the commands that people type in this repository.
 
-fn main() {}
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+use xtask::demo::Build;
+use xtask::paths::Paths;
+use xtask::pins::View;
+use xtask::{canisters, demo, mutants, setup, test};
+
+/// The commands of this repository. Start with `cargo xtask setup`; the others run it by themselves.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Download and unpack what the builds need: libtorch, a model, the icp command, the Rust target for canisters
+    Setup(Setup),
+    /// Build the canisters to .emc/canisters/<name>.wasm and .wasm.gz
+    Build,
+    /// The main job from end to end: a network, a market, a real model, three paid answers
+    Demo {
+        /// Leave the network and the worker running, and say how to use them
+        #[arg(long)]
+        keep: bool,
+        /// The network's port; 0 takes any that is free
+        #[arg(long, default_value_t = 8000)]
+        port: u16,
+        /// The network's seed: the order of messages, random numbers, everybody's keys
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+    /// Figures, a line each: what the main job costs in time, instructions and memory
+    Bench {
+        /// What to measure: main
+        subject: Subject,
+        /// Passed on; `--help` lists what the subject knows
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Break the rules one by one; each break must make its named test fail
+    Mutants {
+        /// Only those whose name contains this
+        filter: Option<String>,
+        /// Only list them
+        #[arg(long)]
+        list: bool,
+    },
+    /// Everything that must hold before a change lands: formatting, lints, docs, all tests
+    Test(Test),
+}
+
+/// What a benchmark measures.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Subject {
+    /// The main job: latency, throughput, instructions, the model's speed and memory
+    Main,
+}
+
+#[derive(Args)]
+struct Setup {
+    /// Only report what is there and what is missing; exit 1 if anything is
+    #[arg(long)]
+    check: bool,
+    /// libtorch with the CUDA libraries, also without an NVIDIA driver (kept in .emc/view until you choose again)
+    #[arg(long, conflicts_with = "cpu")]
+    cuda: bool,
+    /// libtorch without CUDA, even with an NVIDIA driver (kept in .emc/view until you choose again)
+    #[arg(long)]
+    cpu: bool,
+}
+
+#[derive(Args)]
+struct Test {
+    /// Leave out the end-to-end tests
+    #[arg(long)]
+    quick: bool,
+    /// Run only the tests whose name contains this, without the checks before them
+    #[arg(long, value_name = "NAME")]
+    filter: Option<String>,
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Without a backtrace, even where RUST_BACKTRACE asks for one: these errors are messages to the user.
+            eprintln!("\nerror: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let paths = Paths::of_this_clone()?;
+    match Cli::parse().command {
+        Command::Setup(Setup { check, cuda, cpu }) => {
+            let view = if cuda {
+                Some(View::Cuda)
+            } else {
+                cpu.then_some(View::Cpu)
+            };
+            setup::run(&paths, &setup::Options { check, view })
+        }
+        Command::Demo { keep, port, seed } => {
+            let mut arguments = vec![format!("--port={port}"), format!("--seed={seed}")];
+            arguments.extend(keep.then(|| "--keep".to_owned()));
+            demo::run(&paths, "emc-demo", Build::Dev, &arguments)
+        }
+        Command::Bench {
+            subject: Subject::Main,
+            arguments,
+        } => demo::run(&paths, "emc-bench", Build::Release, &arguments),
+        Command::Mutants { filter, list } => {
+            mutants::run(&paths, &mutants::Options { filter, list })
+        }
+        Command::Build => canisters::print(&canisters::build(&canisters::Options::default())?),
+        Command::Test(Test { quick, filter }) => {
+            test::run(&paths, &test::Options { quick, filter })
+        }
+    }
+}

@@ -1,1 +1,165 @@
 //! Nodes, stake, models: the registry canister.
+//!
+//! Endpoints only: let in, call the rule, answer. The rules are plain functions over [`state::State`], one file for each
+//! subject; calls to the ledger are in [`ledger_calls`]. The interface is documented in `candid/registry.did`.
+
+pub mod catalogue;
+pub mod feed;
+pub mod guard;
+pub mod heartbeat;
+pub mod keys;
+pub mod ledger_calls;
+pub mod lifecycle;
+pub mod listing;
+pub mod metrics;
+pub mod postings;
+pub mod records;
+pub mod register;
+pub mod stake;
+pub mod state;
+
+use candid::Principal;
+use emc_protocol::feed::{Changes, ChangesArgs};
+use emc_protocol::model::{ModelFilter, ModelPage, PublishModel};
+use emc_protocol::node::{
+    Node, NodeFilter, NodePage, RegisterNode, RegistryArgs, RegistryInfo, StakeArgs, UnstakeArgs,
+    UpdateNode,
+};
+use emc_protocol::{ApiError, ModelEntry, ModelRef, Tokens};
+use ic_cdk::api::{msg_caller, time};
+use ic_cdk::{post_upgrade, query, update};
+use ic_http_types::{HttpRequest, HttpResponse};
+
+#[ic_cdk::init]
+fn init(args: RegistryArgs) {
+    lifecycle::install(args);
+}
+
+#[post_upgrade]
+fn post_upgrade(args: Option<RegistryArgs>) {
+    lifecycle::upgrade(args);
+}
+
+#[ic_cdk::inspect_message]
+fn inspect_message() {
+    lifecycle::inspect();
+}
+
+/// Lets the caller of an update in, or answers why not.
+fn admit(method: &str) -> Result<Principal, ApiError> {
+    let caller = msg_caller();
+    state::with(|state| guard::admit(state, caller, method, time()))?;
+    Ok(caller)
+}
+
+#[update]
+fn register_node(args: RegisterNode) -> Result<Node, ApiError> {
+    let caller = admit("register_node")?;
+    state::with(|state| {
+        register::register(state, time(), caller, args)?;
+        listing::node(state, caller)
+    })
+}
+
+#[update]
+fn update_node(args: UpdateNode) -> Result<Node, ApiError> {
+    let caller = admit("update_node")?;
+    state::with(|state| {
+        register::update(state, time(), caller, args)?;
+        listing::node(state, caller)
+    })
+}
+
+#[update]
+fn heartbeat() -> Result<(), ApiError> {
+    let caller = admit("heartbeat")?;
+    state::with(|state| heartbeat::heartbeat(state, time(), caller))
+}
+
+#[update]
+async fn stake(args: StakeArgs) -> Result<Node, ApiError> {
+    let caller = admit("stake")?;
+    ledger_calls::stake(caller, args).await
+}
+
+#[update]
+fn unstake(args: UnstakeArgs) -> Result<Node, ApiError> {
+    let caller = admit("unstake")?;
+    state::with(|state| {
+        stake::unstake(state, time(), caller, &args)?;
+        listing::node(state, args.node)
+    })
+}
+
+#[update]
+async fn withdraw_unbonded(node: Principal, id: Option<u64>) -> Result<Tokens, ApiError> {
+    let caller = admit("withdraw_unbonded")?;
+    ledger_calls::withdraw_unbonded(caller, node, id).await
+}
+
+#[update]
+fn publish_model(model: PublishModel) -> Result<ModelEntry, ApiError> {
+    let caller = admit("publish_model")?;
+    state::with(|state| catalogue::publish(state, time(), caller, model))
+}
+
+#[update]
+fn list_model(model: ModelRef) -> Result<ModelEntry, ApiError> {
+    let caller = admit("list_model")?;
+    state::with(|state| catalogue::list(state, caller, &model))
+}
+
+#[update]
+fn retire_model(model: ModelRef) -> Result<ModelEntry, ApiError> {
+    let caller = admit("retire_model")?;
+    state::with(|state| catalogue::retire(state, caller, &model))
+}
+
+#[query]
+fn info() -> RegistryInfo {
+    state::with(|state| listing::info(state))
+}
+
+#[query]
+fn node(id: Principal) -> Result<Node, ApiError> {
+    state::with(|state| listing::node(state, id))
+}
+
+#[query]
+fn nodes(filter: NodeFilter) -> Result<NodePage, ApiError> {
+    state::with(|state| Ok(listing::nodes(state, &filter)))
+}
+
+#[query]
+fn model(model: ModelRef) -> Result<ModelEntry, ApiError> {
+    state::with(|state| catalogue::model(state, &model))
+}
+
+#[query]
+fn models(filter: ModelFilter) -> Result<ModelPage, ApiError> {
+    state::with(|state| Ok(listing::models(state, &filter)))
+}
+
+#[query]
+fn changes_since(args: ChangesArgs) -> Result<Changes, ApiError> {
+    state::with(|state| Ok(feed::changes_since(state, time(), &args)))
+}
+
+#[query]
+fn http_request(request: HttpRequest) -> HttpResponse {
+    state::with(|state| metrics::http_request(state, time(), &request))
+}
+
+/// What the SDK's macro makes of the endpoints above.
+#[allow(missing_docs, reason = "the macro's function has no documentation")]
+mod exported {
+    use super::*;
+    ic_cdk::export_candid!();
+
+    /// The interface as the code has it, in Candid.
+    pub fn interface() -> String {
+        __export_service()
+    }
+}
+
+pub use exported::interface;

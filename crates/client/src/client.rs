@@ -1,21 +1,16 @@
 //! The connection: a network, an identity, a retry policy. Canisters are reached through [`Client::ledger`],
 //! [`Client::registry`] and [`Client::escrow`].
 
-use crate::outcome::{self, Answer, Call, Failure, Repeat, Wire};
+use crate::agent_wire::{AgentWire, certified_time, within};
+use crate::outcome::{self, Call, Failure, Repeat};
 use crate::{Error, Escrow, Identity, Ledger, Network, Registry, RetryPolicy, reply};
 use candid::utils::ArgumentEncoder;
 use candid::{CandidType, Principal};
 use emc_protocol::{ApiError, Timestamp};
-use ic_agent::agent::{AgentConfig, CallResponse, RequestStatusResponse};
-use ic_agent::{Agent, AgentError};
-use ic_certification::{Certificate, LookupResult};
-use ic_transport_types::signed::SignedUpdate;
+use ic_agent::Agent;
+use ic_agent::agent::AgentConfig;
 use serde::de::DeserializeOwned;
-use std::time::{Duration, Instant};
-
-/// How long one exchange may take before it counts as lost. The network answers an update within ten seconds or says
-/// that it is still working.
-const EXCHANGE: Duration = Duration::from_secs(45);
+use std::time::Instant;
 
 /// A connection to a network with an identity. Cheap to clone; clones share their connections.
 ///
@@ -255,7 +250,7 @@ impl Client {
             arg: reply::encode(method, args)?,
             repeat: Repeat::Harmless,
         };
-        outcome::query(&AgentWire::new(self), &self.policy, call).await
+        outcome::query(&AgentWire::new(&self.agent, &self.url), &self.policy, call).await
     }
 
     pub(crate) async fn update_bytes<A: ArgumentEncoder>(
@@ -271,7 +266,7 @@ impl Client {
             arg: reply::encode(method, args)?,
             repeat,
         };
-        outcome::update(&AgentWire::new(self), &self.policy, call).await
+        outcome::update(&AgentWire::new(&self.agent, &self.url), &self.policy, call).await
     }
 
     async fn fetch_root_key(&self) -> Result<(), Error> {
@@ -312,164 +307,33 @@ impl std::fmt::Debug for Client {
     }
 }
 
-/// [`Wire`] over ic-agent.
-struct AgentWire<'a> {
-    agent: &'a Agent,
-    url: &'a str,
-    start: Instant,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl<'a> AgentWire<'a> {
-    fn new(client: &'a Client) -> Self {
-        Self {
-            agent: &client.agent,
-            url: &client.url,
-            start: Instant::now(),
+    #[test]
+    fn calls_can_be_made_from_any_task() {
+        fn is_send<T: Send>(_: T) {}
+        fn all(escrow: &Escrow, ledger: &Ledger) {
+            is_send(escrow.info());
+            is_send(escrow.get_job(1, None));
+            is_send(escrow.cancel_job(1));
+            is_send(ledger.transfer(Principal::anonymous(), emc_protocol::Tokens(1)));
+            is_send(escrow.wait_for(1, None, |_| {}));
         }
-    }
-}
-
-impl Wire for AgentWire<'_> {
-    type Signed = SignedUpdate;
-
-    fn url(&self) -> &str {
-        self.url
+        let _ = all;
     }
 
-    fn sign(&self, call: &Call<'_>) -> Result<SignedUpdate, Failure> {
-        self.agent
-            .update(&call.canister, call.method)
-            .with_arg(call.arg.clone())
-            .sign()
-            .map_err(classify)
+    #[tokio::test]
+    async fn a_network_that_is_not_there_is_said_with_its_address() {
+        // The discard port: nothing listens there.
+        let error = Client::builder()
+            .network(Network::Url("http://127.0.0.1:9".into()))
+            .retry(RetryPolicy::never())
+            .build()
+            .await
+            .unwrap_err();
+        assert!(error.is_retryable(), "{error}");
+        assert!(error.to_string().contains("http://127.0.0.1:9"), "{error}");
     }
-
-    fn request_id(signed: &SignedUpdate) -> String {
-        hex::encode(signed.request_id.as_slice())
-    }
-
-    async fn query(&self, call: &Call<'_>) -> Result<Vec<u8>, Failure> {
-        let query = self
-            .agent
-            .query(&call.canister, call.method)
-            .with_arg(call.arg.clone());
-        within(query.call()).await
-    }
-
-    async fn submit(&self, signed: &SignedUpdate) -> Result<Answer, Failure> {
-        let bytes = signed.signed_update.clone();
-        match within(
-            self.agent
-                .update_signed(signed.effective_canister_id, bytes),
-        )
-        .await?
-        {
-            CallResponse::Response(reply) => Ok(Answer::Replied(reply)),
-            CallResponse::Poll(_) => Ok(Answer::Working),
-        }
-    }
-
-    async fn status(&self, signed: &SignedUpdate) -> Result<Answer, Failure> {
-        let status = self
-            .agent
-            .request_status_raw(&signed.request_id, signed.effective_canister_id);
-        let (status, certificate) = within(status).await?;
-        Ok(match status {
-            RequestStatusResponse::Replied(reply) => Answer::Replied(reply.arg),
-            RequestStatusResponse::Rejected(reject) => {
-                return Err(Failure::Rejected {
-                    code: reject.reject_code,
-                    message: reject.reject_message,
-                });
-            }
-            RequestStatusResponse::Received | RequestStatusResponse::Processing => Answer::Working,
-            RequestStatusResponse::Done => Answer::Forgotten,
-            RequestStatusResponse::Unknown => Answer::Absent {
-                expired: certified_time(&certificate)
-                    .is_some_and(|time| time.0 > signed.ingress_expiry),
-            },
-        })
-    }
-
-    fn elapsed(&self) -> Duration {
-        self.start.elapsed()
-    }
-
-    async fn sleep(&self, time: Duration) {
-        tokio::time::sleep(time).await;
-    }
-}
-
-/// One exchange, cut off when it takes too long.
-async fn within<T>(
-    exchange: impl std::future::Future<Output = Result<T, AgentError>>,
-) -> Result<T, Failure> {
-    match tokio::time::timeout(EXCHANGE, exchange).await {
-        Ok(result) => result.map_err(classify),
-        Err(_) => Err(Failure::Lost(format!(
-            "no answer within {} s",
-            EXCHANGE.as_secs()
-        ))),
-    }
-}
-
-/// What an agent's error says about the outcome.
-fn classify(error: AgentError) -> Failure {
-    match error {
-        AgentError::CertifiedReject { reject, .. } => Failure::Rejected {
-            code: reject.reject_code,
-            message: reject.reject_message,
-        },
-        AgentError::UncertifiedReject { reject, .. } => Failure::NotAccepted {
-            code: reject.reject_code,
-            message: reject.reject_message,
-        },
-        AgentError::HttpError(http) => {
-            let body = String::from_utf8_lossy(&http.content);
-            let reason = format!(
-                "HTTP {}: {}",
-                http.status,
-                body.chars().take(300).collect::<String>().trim()
-            );
-            // Too early, too many, timed out, or the server's own trouble: later may do. The rest is a plain no.
-            match http.status {
-                408 | 425 | 429 | 500.. => Failure::Lost(reason),
-                _ => Failure::Refused(reason),
-            }
-        }
-        AgentError::SigningError(reason) => Failure::Local(format!("cannot sign: {reason}.")),
-        AgentError::InvalidReplicaUrl(reason) => Failure::Refused(reason),
-        AgentError::TransportError(error) => Failure::Lost(innermost(&error)),
-        // An answer that cannot be read or verified says nothing about the request.
-        other => Failure::Lost(innermost(&other)),
-    }
-}
-
-/// The message and its innermost cause: "connection refused" is what helps, not the three wrappers around it.
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        cause = inner.source();
-        let inner = inner.to_string();
-        if cause.is_none() && !text.contains(&inner) {
-            text = format!("{text}: {inner}");
-        }
-    }
-    text
-}
-
-fn certified_time(certificate: &Certificate) -> Option<Timestamp> {
-    let LookupResult::Found(bytes) = certificate.tree.lookup_path([b"time".as_slice()]) else {
-        return None;
-    };
-    // LEB128, at most ten bytes for 64 bits.
-    let mut time = 0u64;
-    for (i, byte) in bytes.iter().enumerate().take(10) {
-        time |= u64::from(byte & 0x7f).checked_shl(7 * i as u32)?;
-        if byte & 0x80 == 0 {
-            return Some(Timestamp(time));
-        }
-    }
-    None
 }

@@ -17,6 +17,7 @@
 //! What "safely" means: an update is signed once and the same bytes are sent until its outcome is known. The network
 //! runs one request id at most once, so sending again can never pay twice. See [`retry`].
 
+mod agent_wire;
 pub mod canister_ids;
 mod client;
 pub mod error;

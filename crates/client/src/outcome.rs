@@ -249,8 +249,9 @@ async fn one_request<W: Wire>(
                 }
                 Err(failure) => match backoff.next_wait(wire.elapsed().saturating_sub(start)) {
                     Some(wait) => {
+                        *attempts += 1;
                         wire.sleep(wait).await;
-                        // Its copy may have been lost with the network: send again.
+                        // Its copy may have been lost with the network: once that answers "absent", send again.
                         last = Some(failure);
                     }
                     None => return End::Unknown(failure),

@@ -157,7 +157,8 @@ impl ReceiptFile {
         file.model = Some(result.job.model.clone());
         if let Some(private) = &result.job.private {
             file.parameters = Some(private.parameters.clone());
-            file.salt = Some(private.salt.clone());
+            // Of a public job everybody sees the answer, and only its requester the salt.
+            file.salt = Some(private.salt.clone()).filter(|salt| !salt.is_empty());
             file.output = private.output.clone();
             file.input = input.cloned().or_else(|| private.input.clone());
         }

@@ -39,6 +39,11 @@ impl Registry {
         self.id
     }
 
+    /// The connection.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// Settings and state.
     ///
     /// # Errors
@@ -71,11 +76,11 @@ impl Registry {
         let mut all = vec![];
         loop {
             let page = self.nodes(filter.clone()).await?;
-            filter.after = page.nodes.last().map(|node| node.id);
-            let end = !page.more || page.nodes.is_empty();
             all.extend(page.nodes);
-            if end {
-                return Ok(all);
+            match page.next {
+                // A page that does not move on would be asked for again for ever.
+                Some(next) if page.more && filter.after < Some(next) => filter.after = Some(next),
+                _ => return Ok(all),
             }
         }
     }
@@ -104,14 +109,13 @@ impl Registry {
         let mut all = vec![];
         loop {
             let page = self.models(filter.clone()).await?;
-            filter.after = page.models.last().map(|model| ModelRef {
-                id: model.id.clone(),
-                version: Some(model.version),
-            });
-            let end = !page.more || page.models.is_empty();
             all.extend(page.models);
-            if end {
-                return Ok(all);
+            match page.next {
+                // A page that does not move on would be asked for again for ever.
+                Some(next) if page.more && filter.after.as_ref() < Some(&next) => {
+                    filter.after = Some(next);
+                }
+                _ => return Ok(all),
             }
         }
     }
@@ -173,13 +177,17 @@ impl Registry {
             .await
     }
 
-    /// Pays out what has unbonded.
+    /// Pays out what has unbonded: one entry by its number, or all that are ready.
     ///
     /// # Errors
     /// The registry's refusals; [`Error::Unknown`] where the outcome cannot be learned.
-    pub async fn withdraw_unbonded(&self, node: Principal) -> Result<Tokens, Error> {
+    pub async fn withdraw_unbonded(
+        &self,
+        node: Principal,
+        id: Option<u64>,
+    ) -> Result<Tokens, Error> {
         self.client
-            .once(self.id, "withdraw_unbonded", (node,), LOOK_AT_STAKE)
+            .once(self.id, "withdraw_unbonded", (node, id), LOOK_AT_STAKE)
             .await
     }
 

@@ -3,7 +3,7 @@
 use crate::ReceiptFile;
 use emc_protocol::canonical::{input_hash, output_bytes, output_hash, parameters_hash};
 use emc_protocol::receipt::node_principal;
-use emc_protocol::{Receipt, TextOutput};
+use emc_protocol::{JobId, Receipt, TextOutput};
 use serde::Serialize;
 use std::fmt;
 
@@ -129,6 +129,23 @@ pub fn check(file: &ReceiptFile) -> Report {
         "parameters",
         "model and parameters are the ones that were hashed",
         parameters(file, &receipt),
+    );
+    report
+}
+
+/// As [`check`], and that the receipt is for this job of this escrow.
+pub fn check_job(file: &ReceiptFile, escrow: candid::Principal, job: JobId) -> Report {
+    let mut report = check(file);
+    report.add(
+        "job",
+        "it is for this job of this escrow",
+        verdict(
+            file.receipt.escrow == escrow && file.receipt.job_id == job,
+            format!(
+                "it is for job {} of {}.",
+                file.receipt.job_id, file.receipt.escrow
+            ),
+        ),
     );
     report
 }

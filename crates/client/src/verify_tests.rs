@@ -1,11 +1,12 @@
 //! A true receipt passes; a change of any field fails the check that is meant to see it.
 
 use super::*;
+use crate::JobResult;
 use crate::receipt_file::{LogEntry, SignedPart};
 use candid::Principal;
 use ed25519_dalek::SigningKey;
-use emc_protocol::job::{ChatMessage, ChatRole};
-use emc_protocol::{FinishReason, JobInput, ModelRef, Parameters, Tokens, Usage};
+use emc_protocol::job::{ChatMessage, ChatRole, Job, JobState, PrivateView};
+use emc_protocol::{FinishReason, JobInput, ModelRef, Parameters, Timestamp, Tokens, Usage};
 
 fn file() -> ReceiptFile {
     let key = SigningKey::from_bytes(&[5; 32]);
@@ -76,6 +77,16 @@ fn a_true_receipt_passes_every_check() {
 }
 
 #[test]
+fn a_receipt_for_another_job_or_escrow_is_not_this_job_s() {
+    let file = file();
+    let (escrow, job) = (file.receipt.escrow, file.receipt.job_id);
+    assert!(check_job(&file, escrow, job).holds());
+    assert_eq!(check_job(&file, escrow, job - 1).failures(), ["job"]);
+    let other = Principal::anonymous();
+    assert_eq!(check_job(&file, other, job).failures(), ["job"]);
+}
+
+#[test]
 fn a_file_is_read_back_as_it_was_written() {
     let file = file();
     assert_eq!(ReceiptFile::from_json(&file.to_json()).unwrap(), file);
@@ -96,6 +107,59 @@ fn without_its_secrets_a_receipt_still_proves_the_signature() {
         .map(|c| c.name)
         .collect();
     assert_eq!(names, ["input", "output", "usage"]);
+}
+
+#[test]
+fn a_finished_job_s_file_holds_what_its_reader_may_see() {
+    let file = file();
+    let private = PrivateView {
+        salt: file.salt.clone().expect("it is there"),
+        input: None,
+        parameters: file.parameters.clone().expect("they are there"),
+        preview: None,
+        output: file.output.clone(),
+    };
+    let mut result = JobResult {
+        job: Job {
+            id: file.receipt.job_id,
+            requester: Principal::anonymous(),
+            model: file.model.clone().expect("it is there"),
+            state: Some(JobState::Settled),
+            refund_reason: None,
+            created: Timestamp(0),
+            deadline: Timestamp(0),
+            lease_until: None,
+            finished: None,
+            seed: file.receipt.seed,
+            input_hash: vec![],
+            parameters_hash: vec![],
+            locked: Tokens(1),
+            charged: None,
+            usage: None,
+            attempts: vec![],
+            postings: vec![],
+            visibility: None,
+            private: Some(private),
+        },
+        output: file.output.clone(),
+        receipt: Some(file.record()),
+    };
+    let own = ReceiptFile::of_result(&result, file.input.as_ref());
+    assert_eq!(own.as_ref(), Some(&file), "its requester has everything");
+
+    // Of a public job a stranger sees the answer without its salt: its hash cannot be checked, and must not fail.
+    result
+        .job
+        .private
+        .as_mut()
+        .expect("it is there")
+        .salt
+        .clear();
+    let stranger = ReceiptFile::of_result(&result, None).expect("it has a receipt");
+    assert!(stranger.salt.is_none() && check(&stranger).holds());
+
+    result.receipt = None;
+    assert_eq!(ReceiptFile::of_result(&result, None), None);
 }
 
 type Change = fn(&mut ReceiptFile);

@@ -5,6 +5,9 @@ use crate::job::{ChatMessage, ChatRole};
 use crate::{FinishReason, JobInput, ModelRef, Parameters, TextOutput};
 use sha2::{Digest, Sha256};
 
+/// The domain of the hash of an input.
+pub const INPUT_DOMAIN: &str = "emc-input-v1";
+
 /// The version of the encodings in this file.
 pub const VERSION: u8 = 1;
 
@@ -96,9 +99,43 @@ pub fn input_bytes(input: &JobInput) -> Vec<u8> {
     out.finish()
 }
 
+/// Reads back the bytes of an input; `None` where they are not exactly one.
+pub fn read_input(bytes: &[u8]) -> Option<JobInput> {
+    let take = |at: usize, n: usize| bytes.get(at..at.checked_add(n)?);
+    let word = |at: usize| Some(u32::from_le_bytes(take(at, 4)?.try_into().ok()?));
+    let text = |at: usize| {
+        let text = take(at + 4, word(at)? as usize)?;
+        Some((String::from_utf8(text.to_vec()).ok()?, at + 4 + text.len()))
+    };
+    let (input, end) = match take(0, 2)? {
+        [VERSION, 0] => {
+            let mut at = 6;
+            let mut messages = Vec::new();
+            for _ in 0..word(2)? {
+                let role = match bytes.get(at)? {
+                    0 => ChatRole::System,
+                    1 => ChatRole::User,
+                    2 => ChatRole::Assistant,
+                    _ => return None,
+                };
+                let (content, next) = text(at + 1)?;
+                messages.push(ChatMessage { role, content });
+                at = next;
+            }
+            (JobInput::Chat { messages }, at)
+        }
+        [VERSION, 1] => {
+            let (prompt, next) = text(2)?;
+            (JobInput::Completion { prompt }, next)
+        }
+        _ => return None,
+    };
+    (end == bytes.len()).then_some(input)
+}
+
 /// SHA-256 of the input, salted with the job's 32 bytes.
 pub fn input_hash(salt: &[u8], input: &JobInput) -> [u8; 32] {
-    let mut out = Writer::new("emc-input-v1");
+    let mut out = Writer::new(INPUT_DOMAIN);
     out.raw(salt);
     out.raw(&input_bytes(input));
     out.sha256()
@@ -196,7 +233,30 @@ mod tests {
             })
     }
 
+    fn input() -> impl Strategy<Value = JobInput> {
+        let role = prop_oneof![
+            Just(ChatRole::System),
+            Just(ChatRole::User),
+            Just(ChatRole::Assistant)
+        ];
+        let message =
+            (role, any::<String>()).prop_map(|(role, content)| ChatMessage { role, content });
+        prop_oneof![
+            proptest::collection::vec(message, 0..5)
+                .prop_map(|messages| JobInput::Chat { messages }),
+            any::<String>().prop_map(|prompt| JobInput::Completion { prompt }),
+        ]
+    }
+
     proptest! {
+        #[test]
+        fn an_input_is_read_back_from_its_bytes(input in input(), cut in 1usize..4, extra: u8) {
+            let bytes = input_bytes(&input);
+            prop_assert_eq!(read_input(&bytes), Some(input));
+            prop_assert_eq!(read_input(&bytes[..bytes.len() - cut]), None);
+            prop_assert_eq!(read_input(&[bytes, vec![extra]].concat()), None);
+        }
+
         #[test]
         fn an_output_is_read_back_from_its_bytes(output in output()) {
             prop_assert_eq!(read_output(&output_bytes(&output)), Some(output));
@@ -212,7 +272,10 @@ mod tests {
         #[test]
         fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
             if let Some(output) = read_output(&bytes) {
-                prop_assert_eq!(output_bytes(&output), bytes);
+                prop_assert_eq!(output_bytes(&output), bytes.clone());
+            }
+            if let Some(input) = read_input(&bytes) {
+                prop_assert_eq!(input_bytes(&input), bytes);
             }
         }
     }

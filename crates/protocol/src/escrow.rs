@@ -44,14 +44,14 @@ impl Default for Settings {
 /// How the escrow is installed.
 #[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct EscrowInit {
-    /// The token's ledger.
-    pub ledger: Principal,
-    /// The registry whose feed is pulled.
-    pub registry: Principal,
-    /// Who may change settings.
-    pub governor: Principal,
-    /// Who may withdraw the treasury.
-    pub treasury: Principal,
+    /// The token's ledger; the environment variable `PUBLIC_CANISTER_ID:ledger` where absent.
+    pub ledger: Option<Principal>,
+    /// The registry whose feed is pulled; the environment variable `PUBLIC_CANISTER_ID:registry` where absent.
+    pub registry: Option<Principal>,
+    /// Who may change settings; whoever installs where absent.
+    pub governor: Option<Principal>,
+    /// Who may withdraw the treasury; whoever installs where absent.
+    pub treasury: Option<Principal>,
     /// Settings; the defaults where absent.
     pub settings: Option<Settings>,
 }

@@ -122,8 +122,10 @@ pub struct ModelFilter {
 pub struct ModelPage {
     /// The models, by id and version.
     pub models: Vec<ModelEntry>,
-    /// True if there are more after the last one.
+    /// True if there may be more. A page may be short, or empty, before the end: a call looks at a bounded number.
     pub more: bool,
+    /// Where to go on: `after` of the next page's filter.
+    pub next: Option<ModelRef>,
 }
 
 /// How long a node may be silent and still count as live.

@@ -185,8 +185,10 @@ pub struct NodeFilter {
 pub struct NodePage {
     /// The nodes, by principal.
     pub nodes: Vec<Node>,
-    /// True if there are more after the last one.
+    /// True if there may be more. A page may be short, or empty, before the end: a call looks at a bounded number.
     pub more: bool,
+    /// Where to go on: `after` of the next page's filter.
+    pub next: Option<Principal>,
 }
 
 /// The registry's settings and state, for anyone.
@@ -212,15 +214,23 @@ pub struct RegistryInfo {
     pub unbonding_total: Tokens,
     /// The newest change's number in the feed.
     pub sequence: u64,
+    /// Stake that the ledger is asked to pay out, the outcome being unknown yet.
+    pub leaving: Tokens,
+    /// All stake that ever came in; equals `staked` + `unbonding_total` + `leaving` + `paid_out`, always.
+    pub deposited: Tokens,
+    /// All stake that ever went out, the ledger's fees included.
+    pub paid_out: Tokens,
+    /// Ledger calls whose outcome is not known yet.
+    pub journal_open: u64,
 }
 
 /// How the registry is installed.
 #[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct RegistryInit {
-    /// The token's ledger.
-    pub ledger: Principal,
-    /// Who may list models and change settings.
-    pub governor: Principal,
+    /// The token's ledger; the environment variable `PUBLIC_CANISTER_ID:ledger` where absent.
+    pub ledger: Option<Principal>,
+    /// Who may list models and change settings; whoever installs where absent.
+    pub governor: Option<Principal>,
     /// Least stake with which a node gets work.
     pub minimum_stake: Tokens,
     /// How long unstaked tokens wait.

@@ -13,6 +13,8 @@ pub struct Speed {
     pub prefill: f64,
     /// Computing an answer, token by token: the median token.
     pub decode: f64,
+    /// The same, of the fastest token: what an idle machine would do, on one that is not.
+    pub decode_best: f64,
 }
 
 /// Measures with a prompt of `prompt` tokens and an answer of `answer` tokens; the best of `repeats` runs, since
@@ -20,16 +22,26 @@ pub struct Speed {
 pub fn measure(model: &Model, prompt: usize, answer: usize, repeats: usize) -> Result<Speed> {
     let info = model.info();
     if prompt == 0 || answer == 0 || prompt + answer > info.context {
-        return Err(Error::BadParameter(format!("a run of {prompt} + {answer} tokens does not fit the model")));
+        return Err(Error::BadParameter(format!(
+            "a run of {prompt} + {answer} tokens does not fit the model"
+        )));
     }
     // Any ids do: the work does not depend on them.
-    let ids: Vec<u32> = (0..prompt).map(|index| (index * 7919 % info.vocabulary) as u32).collect();
-    let mut best = Speed { prefill: 0.0, decode: 0.0 };
+    let ids: Vec<u32> = (0..prompt)
+        .map(|index| (index * 7919 % info.vocabulary) as u32)
+        .collect();
+    let mut best = Speed {
+        prefill: 0.0,
+        decode: 0.0,
+        decode_best: 0.0,
+    };
     for _ in 0..repeats.max(1) {
         let mut cache = model.llama.cache(prompt + answer)?;
         let begin = Instant::now();
         let mut logits = model.llama.forward(&ids, &mut cache)?;
-        best.prefill = best.prefill.max(prompt as f64 / begin.elapsed().as_secs_f64());
+        best.prefill = best
+            .prefill
+            .max(prompt as f64 / begin.elapsed().as_secs_f64());
         let mut times = Vec::with_capacity(answer);
         for position in 0..answer {
             let begin = Instant::now();
@@ -39,6 +51,7 @@ pub fn measure(model: &Model, prompt: usize, answer: usize, repeats: usize) -> R
         }
         times.sort_by(f64::total_cmp);
         best.decode = best.decode.max(1.0 / times[answer / 2]);
+        best.decode_best = best.decode_best.max(1.0 / times[0]);
     }
     Ok(best)
 }
@@ -46,8 +59,15 @@ pub fn measure(model: &Model, prompt: usize, answer: usize, repeats: usize) -> R
 /// The most memory that this process has held so far, in bytes; `None` where the system does not tell.
 pub fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim()
+        .strip_suffix("kB")?
+        .trim()
+        .parse::<u64>()
+        .ok()?
+        .checked_mul(1024)
 }
 
 #[cfg(test)]

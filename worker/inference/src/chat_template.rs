@@ -36,7 +36,10 @@ pub struct ChatMessage {
 impl ChatMessage {
     /// A message of `role` that says `content`.
     pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
-        Self { role: role.into(), content: content.into() }
+        Self {
+            role: role.into(),
+            content: content.into(),
+        }
     }
 }
 
@@ -54,18 +57,31 @@ impl ChatTemplate {
     /// Compiles a template; `bos` and `eos` are the texts that it may name as `bos_token` and `eos_token`.
     pub fn new(source: &str, bos: &str, eos: &str) -> Result<Self> {
         if source.len() > MAX_SOURCE {
-            return Err(Error::ChatTemplate(format!("it has {} bytes, more than {MAX_SOURCE}", source.len())));
+            return Err(Error::ChatTemplate(format!(
+                "it has {} bytes, more than {MAX_SOURCE}",
+                source.len()
+            )));
         }
         let mut environment = Environment::new();
         environment.set_trim_blocks(true);
         environment.set_lstrip_blocks(true);
         environment.set_recursion_limit(MAX_RECURSION);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_function("raise_exception", |message: String| -> Result<Value, minijinja::Error> {
-            Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
-        });
-        environment.add_template_owned(NAME, source.to_owned()).map_err(broken)?;
-        Ok(Self { environment, bos: bos.to_owned(), eos: eos.to_owned() })
+        environment
+            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.add_function(
+            "raise_exception",
+            |message: String| -> Result<Value, minijinja::Error> {
+                Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
+            },
+        );
+        environment
+            .add_template_owned(NAME, source.to_owned())
+            .map_err(broken)?;
+        Ok(Self {
+            environment,
+            bos: bos.to_owned(),
+            eos: eos.to_owned(),
+        })
     }
 
     /// The prompt for the next answer to a conversation.
@@ -73,8 +89,14 @@ impl ChatTemplate {
         let mut environment = self.environment.clone();
         environment.set_fuel(Some(BASE_STEPS + STEPS_PER_MESSAGE * messages.len() as u64));
         let template = environment.get_template(NAME).map_err(broken)?;
-        let given: usize = messages.iter().map(|message| message.role.len() + message.content.len()).sum();
-        let mut output = Bounded { bytes: Vec::new(), limit: given * OUTPUT_FACTOR + OUTPUT_EXTRA };
+        let given: usize = messages
+            .iter()
+            .map(|message| message.role.len() + message.content.len())
+            .sum();
+        let mut output = Bounded {
+            bytes: Vec::new(),
+            limit: given * OUTPUT_FACTOR + OUTPUT_EXTRA,
+        };
         let context = context! {
             messages => messages,
             add_generation_prompt => true,
@@ -84,8 +106,11 @@ impl ChatTemplate {
             tools => Value::from(()),
             documents => Value::from(()),
         };
-        template.render_captured_to(context, &mut output).map_err(broken)?;
-        String::from_utf8(output.bytes).map_err(|_| Error::ChatTemplate("its output is not UTF-8".into()))
+        template
+            .render_captured_to(context, &mut output)
+            .map_err(broken)?;
+        String::from_utf8(output.bytes)
+            .map_err(|_| Error::ChatTemplate("its output is not UTF-8".into()))
     }
 }
 
@@ -118,20 +143,27 @@ mod tests {
     use super::*;
 
     fn render(source: &str) -> Result<String> {
-        ChatTemplate::new(source, "<s>", "</s>")?
-            .render(&[ChatMessage::new("user", " hi "), ChatMessage::new("assistant", "ho")])
+        ChatTemplate::new(source, "<s>", "</s>")?.render(&[
+            ChatMessage::new("user", " hi "),
+            ChatMessage::new("assistant", "ho"),
+        ])
     }
 
     #[test]
     fn templates_see_messages_and_special_tokens() {
-        let text = render("{{ bos_token }}{% for m in messages %}\n  {% if loop.first %}[{{ m.role }}]{% endif %}\n{{ m['content'].strip() }}{{ eos_token }}{% endfor %}");
+        let text = render(
+            "{{ bos_token }}{% for m in messages %}\n  {% if loop.first %}[{{ m.role }}]{% endif %}\n{{ m['content'].strip() }}{{ eos_token }}{% endfor %}",
+        );
         assert_eq!(text.expect("renders"), "<s>[user]hi</s>ho</s>");
     }
 
     #[test]
     fn a_template_s_own_complaint_reaches_the_user() {
         let error = render("{{ raise_exception('roles must alternate') }}").expect_err("raises");
-        assert!(error.to_string().contains("roles must alternate"), "{error}");
+        assert!(
+            error.to_string().contains("roles must alternate"),
+            "{error}"
+        );
     }
 
     #[test]

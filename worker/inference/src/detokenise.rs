@@ -15,10 +15,15 @@ pub(crate) struct TokenBytes {
 
 impl TokenBytes {
     pub(crate) fn new(tokens: impl Iterator<Item = Vec<u8>>) -> Self {
-        let mut table = Self { bytes: Vec::new(), ends: Vec::new() };
+        let mut table = Self {
+            bytes: Vec::new(),
+            ends: Vec::new(),
+        };
         for token in tokens {
             table.bytes.extend(token);
-            table.ends.push(u32::try_from(table.bytes.len()).unwrap_or(u32::MAX));
+            table
+                .ends
+                .push(u32::try_from(table.bytes.len()).unwrap_or(u32::MAX));
         }
         table
     }
@@ -26,9 +31,13 @@ impl TokenBytes {
     /// The bytes of a token; none for an id outside the vocabulary.
     pub(crate) fn of(&self, id: u32) -> &[u8] {
         let id = id as usize;
-        let Some(&end) = self.ends.get(id) else { return &[] };
+        let Some(&end) = self.ends.get(id) else {
+            return &[];
+        };
         let start = if id == 0 { 0 } else { self.ends[id - 1] };
-        self.bytes.get(start as usize..end as usize).unwrap_or_default()
+        self.bytes
+            .get(start as usize..end as usize)
+            .unwrap_or_default()
     }
 
     pub(crate) fn decode(&self, ids: &[u32]) -> String {
@@ -47,7 +56,10 @@ pub struct Detokeniser {
 
 impl Detokeniser {
     pub(crate) fn new(table: Arc<TokenBytes>) -> Self {
-        Self { table, pending: Vec::new() }
+        Self {
+            table,
+            pending: Vec::new(),
+        }
     }
 
     /// Takes the next id and returns the text that is now certain; empty while a character is incomplete.
@@ -86,7 +98,9 @@ mod tests {
     use super::*;
 
     fn detokeniser(tokens: &[&[u8]]) -> Detokeniser {
-        Detokeniser::new(Arc::new(TokenBytes::new(tokens.iter().map(|token| token.to_vec()))))
+        Detokeniser::new(Arc::new(TokenBytes::new(
+            tokens.iter().map(|token| token.to_vec()),
+        )))
     }
 
     #[test]

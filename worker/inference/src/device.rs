@@ -34,14 +34,21 @@ impl Device {
     /// libtorch's device, once it is known to be there.
     pub(crate) fn open(self) -> Result<tch::Device> {
         let cuda = cuda_libraries(matches!(self, Self::Cuda(_)));
-        let Self::Cuda(index) = self else { return Ok(tch::Device::Cpu) };
-        cuda.as_ref().map_err(|reason| Error::Device(reason.clone()))?;
+        let Self::Cuda(index) = self else {
+            return Ok(tch::Device::Cpu);
+        };
+        cuda.as_ref()
+            .map_err(|reason| Error::Device(reason.clone()))?;
         let count = usize::try_from(tch::Cuda::device_count()).unwrap_or(0);
         if !tch::Cuda::is_available() || count == 0 {
-            return Err(Error::Device("libtorch finds no usable NVIDIA GPU: check the driver with nvidia-smi".into()));
+            return Err(Error::Device(
+                "libtorch finds no usable NVIDIA GPU: check the driver with nvidia-smi".into(),
+            ));
         }
         if index >= count {
-            return Err(Error::Device(format!("there is no {self}: this machine has {count} NVIDIA GPU(s), from cuda:0")));
+            return Err(Error::Device(format!(
+                "there is no {self}: this machine has {count} NVIDIA GPU(s), from cuda:0"
+            )));
         }
         Ok(tch::Device::Cuda(index))
     }
@@ -68,15 +75,26 @@ fn cuda_libraries(wanted: bool) -> &'static Result<(), String> {
     }
     ATTEMPT.get_or_init(|| {
         // SAFETY: the name is a C string, and the library is libtorch's own, whose initialisers expect to be run so.
-        let handle = unsafe { libc::dlopen(c"libtorch_cuda.so".as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) };
+        let handle = unsafe {
+            libc::dlopen(
+                c"libtorch_cuda.so".as_ptr(),
+                libc::RTLD_NOW | libc::RTLD_GLOBAL,
+            )
+        };
         if !handle.is_null() {
             return Ok(());
         }
         // SAFETY: dlerror returns null or a C string that lives until this thread's next call of it.
-        let reason = unsafe { libc::dlerror().as_ref().map(|text| CStr::from_ptr(text).to_string_lossy().into_owned()) };
+        let reason = unsafe {
+            libc::dlerror()
+                .as_ref()
+                .map(|text| CStr::from_ptr(text).to_string_lossy().into_owned())
+        };
         let reason = reason.unwrap_or_default();
         tracing::debug!(%reason, "libtorch_cuda is not loaded");
-        Err(format!("libtorch's CUDA libraries cannot be loaded ({reason}): run `cargo xtask setup --cuda`"))
+        Err(format!(
+            "libtorch's CUDA libraries cannot be loaded ({reason}): run `cargo xtask setup --cuda`"
+        ))
     })
 }
 
@@ -108,7 +126,9 @@ impl FromStr for Device {
                 .strip_prefix("cuda:")
                 .and_then(|index| index.parse().ok())
                 .map(Self::Cuda)
-                .ok_or_else(|| Error::BadParameter(format!("\"{text}\" is no device: use cpu, cuda or cuda:N"))),
+                .ok_or_else(|| {
+                    Error::BadParameter(format!("\"{text}\" is no device: use cpu, cuda or cuda:N"))
+                }),
         }
     }
 }
@@ -120,7 +140,9 @@ impl FromStr for DType {
         match text {
             "f32" => Ok(Self::F32),
             "bf16" => Ok(Self::Bf16),
-            _ => Err(Error::BadParameter(format!("\"{text}\" is no number format: use f32 or bf16"))),
+            _ => Err(Error::BadParameter(format!(
+                "\"{text}\" is no number format: use f32 or bf16"
+            ))),
         }
     }
 }
@@ -156,7 +178,11 @@ mod tests {
         for text in ["f32", "bf16"] {
             assert_eq!(text.parse::<DType>().expect("a format").to_string(), text);
         }
-        assert!("gpu".parse::<Device>().is_err() && "cuda:x".parse::<Device>().is_err() && "int8".parse::<DType>().is_err());
+        assert!(
+            "gpu".parse::<Device>().is_err()
+                && "cuda:x".parse::<Device>().is_err()
+                && "int8".parse::<DType>().is_err()
+        );
     }
 
     #[test]

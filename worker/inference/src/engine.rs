@@ -23,7 +23,11 @@ pub struct EngineOptions {
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { max_sequences: 8, cache_bytes: 1 << 30, prompt_block: 512 }
+        Self {
+            max_sequences: 8,
+            cache_bytes: 1 << 30,
+            prompt_block: 512,
+        }
     }
 }
 
@@ -76,7 +80,12 @@ struct Running {
 impl Engine {
     /// An engine without any sequence.
     pub fn new(model: Model, options: EngineOptions) -> Self {
-        Self { model, options, running: BTreeMap::new(), next: 0 }
+        Self {
+            model,
+            options,
+            running: BTreeMap::new(),
+            next: 0,
+        }
     }
 
     /// The model.
@@ -103,16 +112,32 @@ impl Engine {
             return Err(Error::TooLarge { needed, budget });
         }
         if self.running.len() >= self.options.max_sequences {
-            return Err(Error::Busy(format!("{} sequences are in flight", self.running.len())));
+            return Err(Error::Busy(format!(
+                "{} sequences are in flight",
+                self.running.len()
+            )));
         }
-        let used: u64 = self.running.values().map(|running| running.cache_bytes).sum();
+        let used: u64 = self
+            .running
+            .values()
+            .map(|running| running.cache_bytes)
+            .sum();
         if needed > budget - used {
-            return Err(Error::Busy(format!("{needed} bytes of cache are needed, {} are free", budget - used)));
+            return Err(Error::Busy(format!(
+                "{needed} bytes of cache are needed, {} are free",
+                budget - used
+            )));
         }
         let sequence = Sequence::new(&self.model, prompt, params, capacity)?;
         let id = SequenceId(self.next);
         self.next += 1;
-        self.running.insert(id, Running { sequence, cache_bytes: needed });
+        self.running.insert(
+            id,
+            Running {
+                sequence,
+                cache_bytes: needed,
+            },
+        );
         Ok(id)
     }
 
@@ -125,16 +150,25 @@ impl Engine {
             match running.sequence.advance(&self.model, block) {
                 Ok(None) => {}
                 Ok(Some(token)) => {
-                    events.push(Event::Token { sequence, id: token.id, text: token.text });
+                    events.push(Event::Token {
+                        sequence,
+                        id: token.id,
+                        text: token.text,
+                    });
                     ended.extend(token.finished.map(|reason| (sequence, Ok(reason))));
                 }
                 Err(error) => ended.push((sequence, Err(error))),
             }
         }
         for (sequence, outcome) in ended {
-            let Some(running) = self.running.remove(&sequence) else { continue };
+            let Some(running) = self.running.remove(&sequence) else {
+                continue;
+            };
             events.push(match outcome {
-                Ok(reason) => Event::Finished { sequence, answer: running.sequence.into_answer(reason) },
+                Ok(reason) => Event::Finished {
+                    sequence,
+                    answer: running.sequence.into_answer(reason),
+                },
                 Err(error) => Event::Failed { sequence, error },
             });
         }
@@ -158,7 +192,9 @@ impl Model {
         let capacity = Sequence::check(self, &prompt, &params)?;
         let mut sequence = Sequence::new(self, prompt, params, capacity)?;
         loop {
-            let Some(token) = sequence.advance(self, EngineOptions::default().prompt_block)? else { continue };
+            let Some(token) = sequence.advance(self, EngineOptions::default().prompt_block)? else {
+                continue;
+            };
             on_token(token.id, &token.text);
             if let Some(reason) = token.finished {
                 return Ok(sequence.into_answer(reason));
@@ -179,7 +215,12 @@ mod tests {
     }
 
     fn sampled(seed: u64, max_tokens: u32) -> SamplingParams {
-        SamplingParams { temperature: 1.5, seed, max_tokens, ..SamplingParams::default() }
+        SamplingParams {
+            temperature: 1.5,
+            seed,
+            max_tokens,
+            ..SamplingParams::default()
+        }
     }
 
     /// Steps until nothing is in flight; the answers by sequence.
@@ -189,7 +230,9 @@ mod tests {
         while engine.in_flight() > 0 {
             for event in engine.step() {
                 match event {
-                    Event::Token { sequence, text, .. } => *texts.entry(sequence).or_default() += &text,
+                    Event::Token { sequence, text, .. } => {
+                        *texts.entry(sequence).or_default() += &text
+                    }
                     Event::Finished { sequence, answer } => {
                         assert_eq!(texts[&sequence], answer.text);
                         assert_eq!(engine.model().decode(&answer.ids), answer.text);
@@ -209,11 +252,18 @@ mod tests {
         let alone: Vec<Vec<u32>> = prompts
             .iter()
             .zip(0..)
-            .map(|(prompt, seed)| model.generate(prompt.clone(), sampled(seed, 15), |_, _| {}).expect("runs").ids)
+            .map(|(prompt, seed)| {
+                model
+                    .generate(prompt.clone(), sampled(seed, 15), |_, _| {})
+                    .expect("runs")
+                    .ids
+            })
             .collect();
         let mut engine = Engine::new(model, EngineOptions::default());
         let starts = prompts.into_iter().zip(0..);
-        let ids: Vec<_> = starts.map(|(p, seed)| engine.start(p, sampled(seed, 15)).expect("starts")).collect();
+        let ids: Vec<_> = starts
+            .map(|(p, seed)| engine.start(p, sampled(seed, 15)).expect("starts"))
+            .collect();
         let answers = run(&mut engine);
         let together: Vec<_> = ids.iter().map(|id| answers[id].ids.clone()).collect();
         assert_eq!(alone, together);
@@ -222,70 +272,160 @@ mod tests {
 
     #[test]
     fn a_prompt_in_blocks_gives_the_tokens_of_a_prompt_in_one() {
-        let whole = model().generate((1..40).collect(), SamplingParams::default(), |_, _| {}).expect("runs");
+        let whole = model()
+            .generate((1..40).collect(), SamplingParams::default(), |_, _| {})
+            .expect("runs");
         for prompt_block in [1, 7, 38] {
-            let mut engine = Engine::new(model(), EngineOptions { prompt_block, ..EngineOptions::default() });
-            let id = engine.start((1..40).collect(), SamplingParams::default()).expect("starts");
-            assert_eq!(run(&mut engine)[&id].ids, whole.ids, "blocks of {prompt_block}");
+            let mut engine = Engine::new(
+                model(),
+                EngineOptions {
+                    prompt_block,
+                    ..EngineOptions::default()
+                },
+            );
+            let id = engine
+                .start((1..40).collect(), SamplingParams::default())
+                .expect("starts");
+            assert_eq!(
+                run(&mut engine)[&id].ids,
+                whole.ids,
+                "blocks of {prompt_block}"
+            );
         }
     }
 
     #[test]
     fn an_answer_ends_at_its_limit_or_with_the_context() {
-        let answer = model().generate(vec![1, 2], sampled(1, 3), |_, _| {}).expect("runs");
-        assert_eq!((answer.reason, answer.usage.output_tokens), (FinishReason::Length, 3));
+        let answer = model()
+            .generate(vec![1, 2], sampled(1, 3), |_, _| {})
+            .expect("runs");
+        assert_eq!(
+            (answer.reason, answer.usage.output_tokens),
+            (FinishReason::Length, 3)
+        );
         let prompt: Vec<u32> = (1..61).collect();
-        let answer = model().generate(prompt, sampled(1, 1000), |_, _| {}).expect("runs");
-        assert_eq!(answer.usage, crate::sequence::Usage { prompt_tokens: 60, output_tokens: 4 });
+        let answer = model()
+            .generate(prompt, sampled(1, 1000), |_, _| {})
+            .expect("runs");
+        assert_eq!(
+            answer.usage,
+            crate::sequence::Usage {
+                prompt_tokens: 60,
+                output_tokens: 4
+            }
+        );
     }
 
     #[test]
     fn an_answer_ends_with_the_stop_token_which_has_no_text() {
         let model = model();
-        let ends = (0..400).map(|seed| model.generate(vec![9], sampled(seed, 50), |_, _| {}).expect("runs"));
-        let answer = ends.into_iter().find(|answer| answer.reason == FinishReason::Stop).expect("one of 400 ends");
-        assert_eq!(answer.ids.iter().position(|&id| id == 0), Some(answer.ids.len() - 1));
+        let ends = (0..400).map(|seed| {
+            model
+                .generate(vec![9], sampled(seed, 50), |_, _| {})
+                .expect("runs")
+        });
+        let answer = ends
+            .into_iter()
+            .find(|answer| answer.reason == FinishReason::Stop)
+            .expect("one of 400 ends");
+        assert_eq!(
+            answer.ids.iter().position(|&id| id == 0),
+            Some(answer.ids.len() - 1)
+        );
         assert!(!answer.text.contains("<end>"));
     }
 
     #[test]
     fn an_answer_ends_with_the_token_that_completes_a_stop_string() {
         let model = model();
-        let whole = model.generate(vec![9, 4], sampled(3, 30), |_, _| {}).expect("runs");
+        let whole = model
+            .generate(vec![9, 4], sampled(3, 30), |_, _| {})
+            .expect("runs");
         let middle: String = whole.text.chars().skip(4).take(3).collect();
-        assert_eq!(middle.chars().count(), 3, "the answer is too short for this test: {:?}", whole.text);
-        let params = SamplingParams { stop: vec!["never there".into(), middle.clone()], ..sampled(3, 30) };
+        assert_eq!(
+            middle.chars().count(),
+            3,
+            "the answer is too short for this test: {:?}",
+            whole.text
+        );
+        let params = SamplingParams {
+            stop: vec!["never there".into(), middle.clone()],
+            ..sampled(3, 30)
+        };
         let cut = model.generate(vec![9, 4], params, |_, _| {}).expect("runs");
         assert_eq!(cut.reason, FinishReason::StopString);
-        assert!(cut.text.contains(&middle) && whole.text.starts_with(&cut.text) && cut.text.len() < whole.text.len());
+        assert!(
+            cut.text.contains(&middle)
+                && whole.text.starts_with(&cut.text)
+                && cut.text.len() < whole.text.len()
+        );
     }
 
     #[test]
     fn requests_that_cannot_be_run_are_refused_with_the_reason() {
-        let mut engine = Engine::new(model(), EngineOptions { cache_bytes: 128 * 20, ..EngineOptions::default() });
-        let start = |engine: &mut Engine, prompt, params| engine.start(prompt, params).expect_err("refused");
-        assert!(matches!(start(&mut engine, vec![], sampled(0, 1)), Error::EmptyPrompt));
+        let mut engine = Engine::new(
+            model(),
+            EngineOptions {
+                cache_bytes: 128 * 20,
+                ..EngineOptions::default()
+            },
+        );
+        let start = |engine: &mut Engine, prompt, params| {
+            engine.start(prompt, params).expect_err("refused")
+        };
+        assert!(matches!(
+            start(&mut engine, vec![], sampled(0, 1)),
+            Error::EmptyPrompt
+        ));
         assert!(matches!(
             start(&mut engine, vec![1; 64], sampled(0, 1)),
-            Error::PromptTooLong { prompt: 64, context: 64 }
+            Error::PromptTooLong {
+                prompt: 64,
+                context: 64
+            }
         ));
-        assert!(matches!(start(&mut engine, vec![259], sampled(0, 1)), Error::BadParameter(_)));
-        assert!(matches!(start(&mut engine, vec![1], sampled(0, 0)), Error::BadParameter(_)));
-        assert!(matches!(start(&mut engine, vec![1], sampled(0, 20)), Error::TooLarge { .. }));
-        let empty_stop = SamplingParams { stop: vec![String::new()], ..sampled(0, 5) };
-        assert!(matches!(start(&mut engine, vec![1], empty_stop), Error::BadParameter(_)));
+        assert!(matches!(
+            start(&mut engine, vec![259], sampled(0, 1)),
+            Error::BadParameter(_)
+        ));
+        assert!(matches!(
+            start(&mut engine, vec![1], sampled(0, 0)),
+            Error::BadParameter(_)
+        ));
+        assert!(matches!(
+            start(&mut engine, vec![1], sampled(0, 20)),
+            Error::TooLarge { .. }
+        ));
+        let empty_stop = SamplingParams {
+            stop: vec![String::new()],
+            ..sampled(0, 5)
+        };
+        assert!(matches!(
+            start(&mut engine, vec![1], empty_stop),
+            Error::BadParameter(_)
+        ));
         assert_eq!(engine.in_flight(), 0);
     }
 
     #[test]
     fn a_full_engine_says_so_and_has_room_again_after_a_cancel() {
-        let options = EngineOptions { max_sequences: 2, cache_bytes: 128 * 20, prompt_block: 512 };
+        let options = EngineOptions {
+            max_sequences: 2,
+            cache_bytes: 128 * 20,
+            prompt_block: 512,
+        };
         let mut engine = Engine::new(model(), options);
         let first = engine.start(vec![1], sampled(0, 9)).expect("room for one");
         engine.start(vec![1], sampled(0, 7)).expect("room for two");
-        assert!(matches!(engine.start(vec![1], sampled(0, 1)), Err(Error::Busy(_))));
+        assert!(matches!(
+            engine.start(vec![1], sampled(0, 1)),
+            Err(Error::Busy(_))
+        ));
         assert!(engine.cancel(first) && !engine.cancel(first));
-        assert!(matches!(engine.start(vec![1], sampled(0, 15)), Err(Error::Busy(_))));
+        assert!(matches!(
+            engine.start(vec![1], sampled(0, 15)),
+            Err(Error::Busy(_))
+        ));
         engine.start(vec![1], sampled(0, 9)).expect("room again");
         assert_eq!(run(&mut engine).len(), 2);
     }

@@ -39,7 +39,9 @@ pub enum Error {
     #[error("the prompt is empty: give at least one token")]
     EmptyPrompt,
     /// The prompt leaves no room for an answer in the model's context.
-    #[error("the prompt has {prompt} tokens, but the context holds {context} with the answer: shorten the prompt")]
+    #[error(
+        "the prompt has {prompt} tokens, but the context holds {context} with the answer: shorten the prompt"
+    )]
     PromptTooLong {
         /// Tokens of the prompt.
         prompt: usize,
@@ -50,7 +52,9 @@ pub enum Error {
     #[error("the engine is full ({0}): try again when a sequence has finished")]
     Busy(String),
     /// The sequence is larger than the engine's whole budget: it can never be run here.
-    #[error("the sequence needs {needed} bytes of KV cache, but the budget is {budget}: ask for fewer tokens")]
+    #[error(
+        "the sequence needs {needed} bytes of KV cache, but the budget is {budget}: ask for fewer tokens"
+    )]
     TooLarge {
         /// Bytes that prompt and longest answer need.
         needed: u64,
@@ -61,7 +65,9 @@ pub enum Error {
     #[error("device: {0}")]
     Device(String),
     /// The model computed a logit that is not a finite number.
-    #[error("the model computed a value that is not finite: its weights or the chosen dtype are unusable")]
+    #[error(
+        "the model computed a value that is not finite: its weights or the chosen dtype are unusable"
+    )]
     NotFinite,
     /// libtorch refused an operation.
     #[error("libtorch: {0}")]

@@ -68,7 +68,11 @@ impl TensorEntry {
     /// The shape as libtorch wants it: the slowest-running dimension first.
     pub fn shape(&self) -> Vec<i64> {
         // The product of the dimensions fits usize and lies in a real file, so each fits i64.
-        self.dimensions.iter().rev().map(|&size| size as i64).collect()
+        self.dimensions
+            .iter()
+            .rev()
+            .map(|&size| size as i64)
+            .collect()
     }
 }
 
@@ -96,7 +100,11 @@ impl<B: AsRef<[u8]>> Gguf<B> {
     /// Reads the header of a GGUF image that is already in memory.
     pub fn parse(bytes: B) -> Result<Self> {
         let (metadata, tensors) = read_header(bytes.as_ref())?;
-        Ok(Self { bytes, metadata, tensors })
+        Ok(Self {
+            bytes,
+            metadata,
+            tensors,
+        })
     }
 
     /// All tensors, by name.
@@ -173,13 +181,17 @@ fn read_header(bytes: &[u8]) -> Result<Header> {
     }
     match cursor.u32()? {
         2 | 3 => {}
-        version if version.swap_bytes() <= 3 => return Err(Error::Unsupported("a big-endian GGUF file".into())),
+        version if version.swap_bytes() <= 3 => {
+            return Err(Error::Unsupported("a big-endian GGUF file".into()));
+        }
         version => return Err(Error::Unsupported(format!("GGUF version {version}"))),
     }
     let tensor_count = cursor.u64()?;
     let metadata_count = cursor.u64()?;
     if metadata_count > MAX_METADATA {
-        return Err(damaged(format!("it states {metadata_count} metadata values")));
+        return Err(damaged(format!(
+            "it states {metadata_count} metadata values"
+        )));
     }
     let mut metadata = BTreeMap::new();
     for _ in 0..metadata_count {
@@ -192,8 +204,16 @@ fn read_header(bytes: &[u8]) -> Result<Header> {
     }
     let alignment = match metadata.get("general.alignment") {
         None => DEFAULT_ALIGNMENT,
-        Some(Value::Unsigned(value)) if value.is_power_of_two() && (8..=1 << 20).contains(value) => *value,
-        Some(_) => return Err(damaged("general.alignment is not a power of two from 8 to 1048576")),
+        Some(Value::Unsigned(value))
+            if value.is_power_of_two() && (8..=1 << 20).contains(value) =>
+        {
+            *value
+        }
+        Some(_) => {
+            return Err(damaged(
+                "general.alignment is not a power of two from 8 to 1048576",
+            ));
+        }
     };
     // The data's start is known only after the last entry, so places are checked in a second pass.
     let mut entries = Vec::new();
@@ -206,11 +226,19 @@ fn read_header(bytes: &[u8]) -> Result<Header> {
     let mut tensors = BTreeMap::new();
     for (name, mut entry, offset) in entries {
         if offset % alignment != 0 {
-            return Err(damaged(format!("tensor {name} is not aligned to {alignment} bytes")));
+            return Err(damaged(format!(
+                "tensor {name} is not aligned to {alignment} bytes"
+            )));
         }
-        let place = start.checked_add(offset).and_then(|place| usize::try_from(place).ok());
+        let place = start
+            .checked_add(offset)
+            .and_then(|place| usize::try_from(place).ok());
         entry.start = place
-            .filter(|place| place.checked_add(entry.length).is_some_and(|end| end <= bytes.len()))
+            .filter(|place| {
+                place
+                    .checked_add(entry.length)
+                    .is_some_and(|end| end <= bytes.len())
+            })
             .ok_or_else(|| damaged(format!("tensor {name} ends after the file does")))?;
         if tensors.insert(name.clone(), entry).is_some() {
             return Err(damaged(format!("tensor {name} appears twice")));
@@ -231,7 +259,10 @@ struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     fn take(&mut self, length: usize) -> Result<&'a [u8]> {
-        let end = self.at.checked_add(length).filter(|&end| end <= self.bytes.len());
+        let end = self
+            .at
+            .checked_add(length)
+            .filter(|&end| end <= self.bytes.len());
         let end = end.ok_or_else(|| damaged("its header ends early"))?;
         let taken = &self.bytes[self.at..end];
         self.at = end;
@@ -239,7 +270,10 @@ impl<'a> Cursor<'a> {
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
-        Ok(self.take(N)?.try_into().expect("take returns as many bytes as asked for"))
+        Ok(self
+            .take(N)?
+            .try_into()
+            .expect("take returns as many bytes as asked for"))
     }
 
     fn u32(&mut self) -> Result<u32> {
@@ -251,8 +285,11 @@ impl<'a> Cursor<'a> {
     }
 
     fn string(&mut self, limit: usize) -> Result<String> {
-        let length = usize::try_from(self.u64()?).ok().filter(|&length| length <= limit);
-        let bytes = self.take(length.ok_or_else(|| damaged("a string is longer than it may be"))?)?;
+        let length = usize::try_from(self.u64()?)
+            .ok()
+            .filter(|&length| length <= limit);
+        let bytes =
+            self.take(length.ok_or_else(|| damaged("a string is longer than it may be"))?)?;
         let text = std::str::from_utf8(bytes).map_err(|_| damaged("a string is not UTF-8"))?;
         Ok(text.to_owned())
     }
@@ -289,7 +326,11 @@ impl<'a> Cursor<'a> {
             2 | 3 => 2,
             4..=6 => 4,
             8 | 10..=12 => 8,
-            9 => return Err(Error::Unsupported("an array of arrays in GGUF metadata".into())),
+            9 => {
+                return Err(Error::Unsupported(
+                    "an array of arrays in GGUF metadata".into(),
+                ));
+            }
             other => return Err(damaged(format!("metadata type {other} does not exist"))),
         };
         let left = (self.bytes.len() - self.at) as u64;
@@ -308,7 +349,8 @@ impl<'a> Cursor<'a> {
                 (Value::Integers(list), Value::Signed(value)) => list.push(value),
                 (Value::Integers(list), Value::Bool(value)) => list.push(value.into()),
                 (Value::Integers(list), Value::Unsigned(value)) => {
-                    let value = i64::try_from(value).map_err(|_| damaged("a list holds an integer above 2^63"))?;
+                    let value = i64::try_from(value)
+                        .map_err(|_| damaged("a list holds an integer above 2^63"))?;
                     list.push(value);
                 }
                 _ => unreachable!("every element type is read into the list made for it"),
@@ -324,11 +366,17 @@ impl<'a> Cursor<'a> {
         if count == 0 || count > MAX_DIMENSIONS {
             return Err(damaged(format!("tensor {name} has {count} dimensions")));
         }
-        let dimensions = (0..count).map(|_| self.u64()).collect::<Result<Vec<u64>>>()?;
+        let dimensions = (0..count)
+            .map(|_| self.u64())
+            .collect::<Result<Vec<u64>>>()?;
         let type_id = self.u32()?;
         let offset = self.u64()?;
-        let block_type = BlockType::from_ggml(type_id)
-            .ok_or_else(|| Error::Unsupported(format!("type {} of tensor {name}", BlockType::ggml_name(type_id))))?;
+        let block_type = BlockType::from_ggml(type_id).ok_or_else(|| {
+            Error::Unsupported(format!(
+                "type {} of tensor {name}",
+                BlockType::ggml_name(type_id)
+            ))
+        })?;
         let elements = dimensions
             .iter()
             .try_fold(1u64, |product, &size| product.checked_mul(size))
@@ -336,12 +384,24 @@ impl<'a> Cursor<'a> {
             .and_then(|elements| usize::try_from(elements).ok())
             .ok_or_else(|| damaged(format!("tensor {name} has an impossible size")))?;
         if dimensions[0] % block_type.elements_per_block() as u64 != 0 {
-            return Err(damaged(format!("a row of tensor {name} does not hold whole {block_type} blocks")));
+            return Err(damaged(format!(
+                "a row of tensor {name} does not hold whole {block_type} blocks"
+            )));
         }
         let length = (elements / block_type.elements_per_block())
             .checked_mul(block_type.bytes_per_block())
             .ok_or_else(|| damaged(format!("tensor {name} has an impossible size")))?;
-        Ok((name, TensorEntry { dimensions, block_type, elements, start: 0, length }, offset))
+        Ok((
+            name,
+            TensorEntry {
+                dimensions,
+                block_type,
+                elements,
+                start: 0,
+                length,
+            },
+            offset,
+        ))
     }
 }
 
@@ -367,7 +427,11 @@ mod tests {
         let whole = test_model::gguf();
         let header = whole.len() - 64;
         for length in (0..header).step_by(7) {
-            assert!(Gguf::parse(&whole[..length]).is_err(), "accepted {length} of {} bytes", whole.len());
+            assert!(
+                Gguf::parse(&whole[..length]).is_err(),
+                "accepted {length} of {} bytes",
+                whole.len()
+            );
         }
     }
 
@@ -376,12 +440,20 @@ mod tests {
         let mut file = test_model::header(0, 1);
         test_model::push_tensor(&mut file, "x", &[256], 12, 0);
         let error = Gguf::parse(file).expect_err("Q4_K is not supported");
-        assert_eq!(error.to_string(), "type Q4_K of tensor x is not supported yet");
+        assert_eq!(
+            error.to_string(),
+            "type Q4_K of tensor x is not supported yet"
+        );
     }
 
     #[test]
     fn sizes_that_overflow_are_refused() {
-        for dimensions in [&[u64::MAX, 2][..], &[1 << 62, 1 << 62], &[0, 4], &[i64::MAX as u64, 1]] {
+        for dimensions in [
+            &[u64::MAX, 2][..],
+            &[1 << 62, 1 << 62],
+            &[0, 4],
+            &[i64::MAX as u64, 1],
+        ] {
             let mut file = test_model::header(0, 1);
             test_model::push_tensor(&mut file, "x", dimensions, 0, 0);
             file.resize(file.len() + 4096, 0);

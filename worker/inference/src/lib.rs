@@ -43,7 +43,9 @@ pub use engine::{Engine, EngineOptions, Event, SequenceId};
 pub use error::{Error, Result};
 pub use model::{LoadOptions, Model, ModelInfo, ModelText};
 pub use model_root::{ModelFile, ModelRoot, model_root, root_of};
-pub use sequence::{Answer, FinishReason, MAX_STOP_BYTES, MAX_STOP_STRINGS, SamplingParams, Timings, Usage};
+pub use sequence::{
+    Answer, FinishReason, MAX_STOP_BYTES, MAX_STOP_STRINGS, SamplingParams, Timings, Usage,
+};
 pub use tokenizer::Tokenizer;
 
 /// How many threads libtorch computes with on the CPU; one per core unless set.

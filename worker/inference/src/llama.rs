@@ -50,21 +50,32 @@ impl Config {
                 .ok_or_else(|| bad(format!("llama.{key} is {value}")))
         };
         let (width, heads) = (size("embedding_length")?, size("attention.head_count")?);
-        let kv_heads = optional("attention.head_count_kv").map_or(Ok(heads), |_| size("attention.head_count_kv"))?;
-        let head_width = optional("attention.key_length").map_or(Ok(width / heads), |_| size("attention.key_length"))?;
+        let kv_heads = optional("attention.head_count_kv")
+            .map_or(Ok(heads), |_| size("attention.head_count_kv"))?;
+        let head_width = optional("attention.key_length")
+            .map_or(Ok(width / heads), |_| size("attention.key_length"))?;
         if heads % kv_heads != 0 || head_width == 0 || head_width % 2 != 0 || head_width > 1024 {
-            return Err(bad(format!("{heads} heads, {kv_heads} key heads of width {head_width}")));
+            return Err(bad(format!(
+                "{heads} heads, {kv_heads} key heads of width {head_width}"
+            )));
         }
         if optional("attention.value_length").is_some_and(|value| value != head_width as u64) {
-            return Err(Error::Unsupported("a value width unlike the key width".into()));
+            return Err(Error::Unsupported(
+                "a value width unlike the key width".into(),
+            ));
         }
         if optional("rope.dimension_count").is_some_and(|value| value != head_width as u64) {
-            return Err(Error::Unsupported("rotary positions on a part of each head".into()));
+            return Err(Error::Unsupported(
+                "rotary positions on a part of each head".into(),
+            ));
         }
         if optional("expert_count").is_some_and(|value| value > 0) {
             return Err(Error::Unsupported("a mixture of experts".into()));
         }
-        if let Some(scaling) = gguf.text("llama.rope.scaling.type").filter(|&scaling| scaling != "none") {
+        if let Some(scaling) = gguf
+            .text("llama.rope.scaling.type")
+            .filter(|&scaling| scaling != "none")
+        {
             return Err(Error::Unsupported(format!("rope scaling \"{scaling}\"")));
         }
         let epsilon = gguf.float("llama.attention.layer_norm_rms_epsilon");
@@ -81,7 +92,9 @@ impl Config {
             kv_heads,
             head_width,
             context: size("context_length")? as usize,
-            epsilon: epsilon.ok_or_else(|| bad("llama.attention.layer_norm_rms_epsilon is missing or absurd".into()))?,
+            epsilon: epsilon.ok_or_else(|| {
+                bad("llama.attention.layer_norm_rms_epsilon is missing or absurd".into())
+            })?,
             rope_base,
         })
     }
@@ -144,29 +157,51 @@ impl Llama {
     ) -> Result<Self> {
         let weights = Weights::new(gguf, device, kind);
         let (width, inner) = (config.width, config.feed_forward);
-        let (q, kv) = (config.heads * config.head_width, config.kv_heads * config.head_width);
+        let (q, kv) = (
+            config.heads * config.head_width,
+            config.kv_heads * config.head_width,
+        );
         let mut layers = Vec::new();
         for index in 0..config.layers {
             let name = |part: &str| format!("blk.{index}.{part}.weight");
             layers.push(Layer {
                 attention_norm: weights.get(&name("attn_norm"), &[width])?,
-                qkv: weights.stack(&[&name("attn_q"), &name("attn_k"), &name("attn_v")], &[q, kv, kv], width)?,
+                qkv: weights.stack(
+                    &[&name("attn_q"), &name("attn_k"), &name("attn_v")],
+                    &[q, kv, kv],
+                    width,
+                )?,
                 output: weights.get(&name("attn_output"), &[width, q])?,
                 feed_forward_norm: weights.get(&name("ffn_norm"), &[width])?,
-                gate_up: weights.stack(&[&name("ffn_gate"), &name("ffn_up")], &[inner, inner], width)?,
+                gate_up: weights.stack(
+                    &[&name("ffn_gate"), &name("ffn_up")],
+                    &[inner, inner],
+                    width,
+                )?,
                 down: weights.get(&name("ffn_down"), &[width, inner])?,
             });
         }
         let shape = [vocabulary as i64, width];
         let embedding = weights.get("token_embd.weight", &shape)?;
         // Without an output matrix the embedding serves as one ("tied").
-        let head = weights.find("output.weight", &shape)?.unwrap_or_else(|| embedding.shallow_clone());
+        let head = weights
+            .find("output.weight", &shape)?
+            .unwrap_or_else(|| embedding.shallow_clone());
         let norm = weights.get("output_norm.weight", &[width])?;
         // Llama 3.1 stretches the lower frequencies by factors that its files carry.
         let factors = weights.values("rope_freqs.weight", &[config.head_width / 2])?;
         let rotation = rotation(&config, context, factors.as_deref(), device)?;
         weights.finish()?;
-        Ok(Self { config, embedding, layers, norm, head, rotation, device, kind })
+        Ok(Self {
+            config,
+            embedding,
+            layers,
+            norm,
+            head,
+            rotation,
+            device,
+            kind,
+        })
     }
 
     /// An empty cache for `capacity` positions.
@@ -176,8 +211,16 @@ impl Llama {
             let shape = [self.config.kv_heads, capacity, self.config.head_width];
             Tensor::f_zeros(shape, (self.kind, self.device))
         };
-        let layers = self.layers.iter().map(|_| Ok((part()?, part()?))).collect::<Result<_>>()?;
-        Ok(Cache { layers, used: 0, capacity })
+        let layers = self
+            .layers
+            .iter()
+            .map(|_| Ok((part()?, part()?)))
+            .collect::<Result<_>>()?;
+        Ok(Cache {
+            layers,
+            used: 0,
+            capacity,
+        })
     }
 
     /// Continues a sequence by `ids` and returns the logits after the last of them, in f32.
@@ -185,9 +228,13 @@ impl Llama {
         let _no_grad = tch::no_grad_guard();
         let count = ids.len() as i64;
         let fits = cache.used + count <= cache.capacity.min(self.rotation.size()[0]);
-        let known = ids.iter().all(|&id| i64::from(id) < self.embedding.size()[0]);
+        let known = ids
+            .iter()
+            .all(|&id| i64::from(id) < self.embedding.size()[0]);
         if ids.is_empty() || !fits || !known {
-            return Err(Error::BadParameter(format!("{count} ids do not fit the model or its cache")));
+            return Err(Error::BadParameter(format!(
+                "{count} ids do not fit the model or its cache"
+            )));
         }
         let wide: Vec<i64> = ids.iter().copied().map(i64::from).collect();
         let wide = Tensor::f_from_slice(&wide)?.f_to_device(self.device)?;
@@ -196,7 +243,14 @@ impl Llama {
 
         let mut x = self.embedding.f_index_select(0, &wide)?;
         for (layer, kv) in self.layers.iter().zip(&mut cache.layers) {
-            let mixed = self.attention(layer, &self.rms(&x, &layer.attention_norm)?, kv, cache.used, &rotation, mask.as_ref());
+            let mixed = self.attention(
+                layer,
+                &self.rms(&x, &layer.attention_norm)?,
+                kv,
+                cache.used,
+                &rotation,
+                mask.as_ref(),
+            );
             x = x.f_add(&linear(&mixed?, &layer.output)?)?;
             let normed = self.rms(&x, &layer.feed_forward_norm)?;
             x = x.f_add(&self.feed_forward(layer, &normed)?)?;
@@ -204,7 +258,9 @@ impl Llama {
         cache.used += count;
 
         let last = self.rms(&x.f_narrow(0, count - 1, 1)?, &self.norm)?;
-        let logits = linear(&last, &self.head)?.f_to_kind(Kind::Float)?.f_reshape([-1])?;
+        let logits = linear(&last, &self.head)?
+            .f_to_kind(Kind::Float)?
+            .f_reshape([-1])?;
         Ok(Vec::try_from(logits.f_to_device(tch::Device::Cpu)?)?)
     }
 
@@ -226,44 +282,80 @@ impl Llama {
         rotation: &Tensor,
         mask: Option<&Tensor>,
     ) -> Result<Tensor> {
-        let Config { heads, kv_heads, head_width, .. } = self.config;
+        let Config {
+            heads,
+            kv_heads,
+            head_width,
+            ..
+        } = self.config;
         let count = x.size()[0];
         let qkv = linear(x, &layer.qkv)?;
 
         // 1. Turn queries and keys by their position, in f32 whatever the weights are in.
         let turned = (heads + kv_heads) * head_width;
         let pairs = qkv.f_narrow(1, 0, turned)?.f_to_kind(Kind::Float)?;
-        let pairs = pairs.f_reshape([count, heads + kv_heads, head_width / 2, 2])?.f_view_as_complex()?;
+        let pairs = pairs
+            .f_reshape([count, heads + kv_heads, head_width / 2, 2])?
+            .f_view_as_complex()?;
         let turned_qk = pairs.f_mul(rotation)?.f_view_as_real()?;
-        let turned_qk = turned_qk.f_reshape([count, heads + kv_heads, head_width])?.f_to_kind(self.kind)?;
+        let turned_qk = turned_qk
+            .f_reshape([count, heads + kv_heads, head_width])?
+            .f_to_kind(self.kind)?;
 
         // 2. Append keys and values to the cache.
-        let new_values = qkv.f_narrow(1, turned, kv_heads * head_width)?.f_reshape([count, kv_heads, head_width])?;
-        keys.f_narrow(1, past, count)?.f_copy_(&turned_qk.f_narrow(1, heads, kv_heads)?.f_transpose(0, 1)?)?;
-        values.f_narrow(1, past, count)?.f_copy_(&new_values.f_transpose(0, 1)?)?;
-        let (keys, values) = (keys.f_narrow(1, 0, past + count)?, values.f_narrow(1, 0, past + count)?);
+        let new_values = qkv
+            .f_narrow(1, turned, kv_heads * head_width)?
+            .f_reshape([count, kv_heads, head_width])?;
+        keys.f_narrow(1, past, count)?
+            .f_copy_(&turned_qk.f_narrow(1, heads, kv_heads)?.f_transpose(0, 1)?)?;
+        values
+            .f_narrow(1, past, count)?
+            .f_copy_(&new_values.f_transpose(0, 1)?)?;
+        let (keys, values) = (
+            keys.f_narrow(1, 0, past + count)?,
+            values.f_narrow(1, 0, past + count)?,
+        );
 
         // 3. Mix the values by the match of queries and keys.
         let queries = turned_qk.f_narrow(1, 0, heads)?;
         if count == 1 {
             // The query heads that share a key head are the rows of one small matrix: nothing is repeated.
             let queries = queries.f_reshape([kv_heads, heads / kv_heads, head_width])?;
-            let scores = queries.f_bmm(&keys.f_transpose(1, 2)?)?.f_mul_scalar((head_width as f64).powf(-0.5))?;
+            let scores = queries
+                .f_bmm(&keys.f_transpose(1, 2)?)?
+                .f_mul_scalar((head_width as f64).powf(-0.5))?;
             let shares = scores.f_softmax(-1, Kind::Float)?.f_to_kind(self.kind)?;
             return Ok(shares.f_bmm(&values)?.f_reshape([1, heads * head_width])?);
         }
-        let (queries, keys, values) =
-            (queries.f_transpose(0, 1)?.f_unsqueeze(0)?, keys.f_unsqueeze(0)?, values.f_unsqueeze(0)?);
+        let (queries, keys, values) = (
+            queries.f_transpose(0, 1)?.f_unsqueeze(0)?,
+            keys.f_unsqueeze(0)?,
+            values.f_unsqueeze(0)?,
+        );
         let causal = mask.is_none();
-        let mixed =
-            Tensor::f_scaled_dot_product_attention(&queries, &keys, &values, mask, 0.0, causal, None::<f64>, true)?;
-        Ok(mixed.f_squeeze_dim(0)?.f_transpose(0, 1)?.f_reshape([count, heads * head_width])?)
+        let mixed = Tensor::f_scaled_dot_product_attention(
+            &queries,
+            &keys,
+            &values,
+            mask,
+            0.0,
+            causal,
+            None::<f64>,
+            true,
+        )?;
+        Ok(mixed
+            .f_squeeze_dim(0)?
+            .f_transpose(0, 1)?
+            .f_reshape([count, heads * head_width])?)
     }
 
     fn feed_forward(&self, layer: &Layer, x: &Tensor) -> Result<Tensor> {
         let inner = self.config.feed_forward;
         let gate_up = linear(x, &layer.gate_up)?;
-        let gated = gate_up.f_narrow(1, 0, inner)?.f_silu()?.f_mul(&gate_up.f_narrow(1, inner, inner)?)?;
+        let gated = gate_up
+            .f_narrow(1, 0, inner)?
+            .f_silu()?
+            .f_mul(&gate_up.f_narrow(1, inner, inner)?)?;
         linear(&gated, &layer.down)
     }
 
@@ -278,7 +370,12 @@ fn linear(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
 
 /// The rotation of every pair at every position. Computed in f64, so that late positions stay exact, and with a pinned
 /// libm, so that every machine has the same table.
-fn rotation(config: &Config, context: usize, factors: Option<&[f32]>, device: tch::Device) -> Result<Tensor> {
+fn rotation(
+    config: &Config,
+    context: usize,
+    factors: Option<&[f32]>,
+    device: tch::Device,
+) -> Result<Tensor> {
     let half = config.head_width as usize / 2;
     let frequency = |pair: usize| {
         let stretch = factors.map_or(1.0, |factors| f64::from(factors[pair]));
@@ -293,5 +390,8 @@ fn rotation(config: &Config, context: usize, factors: Option<&[f32]>, device: tc
         }
     }
     let shape = [context as i64, 1, half as i64, 2];
-    Ok(Tensor::f_from_slice(&values)?.f_reshape(shape)?.f_to_device(device)?.f_view_as_complex()?)
+    Ok(Tensor::f_from_slice(&values)?
+        .f_reshape(shape)?
+        .f_to_device(device)?
+        .f_view_as_complex()?)
 }

@@ -94,18 +94,37 @@ impl Model {
     ) -> Result<Self> {
         let family = gguf.text("general.architecture").unwrap_or_default();
         if family != "llama" {
-            return Err(Error::Unsupported(format!("the model architecture \"{family}\"")));
+            return Err(Error::Unsupported(format!(
+                "the model architecture \"{family}\""
+            )));
         }
         if gguf.unsigned("split.count").is_some_and(|count| count > 1) {
-            return Err(Error::Unsupported("a model split over several GGUF files".into()));
+            return Err(Error::Unsupported(
+                "a model split over several GGUF files".into(),
+            ));
         }
         let text = ModelText::from_gguf(gguf)?;
         let config = Config::from_gguf(gguf)?;
-        let context = options.context.unwrap_or(DEFAULT_MAX_CONTEXT).min(config.context).max(1);
+        let context = options
+            .context
+            .unwrap_or(DEFAULT_MAX_CONTEXT)
+            .min(config.context)
+            .max(1);
         let vocabulary = text.tokenizer.vocabulary();
         let cache_bytes_per_token = config.cache_elements() * options.dtype.bytes();
-        let llama = Llama::load(gguf, config, vocabulary, context, device, options.dtype.kind())?;
-        let parameters = gguf.tensors().values().map(|entry| entry.elements as u64).sum::<u64>();
+        let llama = Llama::load(
+            gguf,
+            config,
+            vocabulary,
+            context,
+            device,
+            options.dtype.kind(),
+        )?;
+        let parameters = gguf
+            .tensors()
+            .values()
+            .map(|entry| entry.elements as u64)
+            .sum::<u64>();
         let info = ModelInfo {
             name: gguf.text("general.name").unwrap_or_default().to_owned(),
             family: family.to_owned(),
@@ -119,7 +138,11 @@ impl Model {
             cache_bytes_per_token,
             root,
         };
-        Ok(Self { llama, text: Arc::new(text), info })
+        Ok(Self {
+            llama,
+            text: Arc::new(text),
+            info,
+        })
     }
 
     /// What the model is.
@@ -138,9 +161,13 @@ impl Model {
             return Err(Error::EmptyPrompt);
         }
         if prompt.len() > self.info.context {
-            return Err(Error::PromptTooLong { prompt: prompt.len(), context: self.info.context });
+            return Err(Error::PromptTooLong {
+                prompt: prompt.len(),
+                context: self.info.context,
+            });
         }
-        self.llama.forward(prompt, &mut self.llama.cache(prompt.len())?)
+        self.llama
+            .forward(prompt, &mut self.llama.cache(prompt.len())?)
     }
 
     /// See [`ModelText::render_chat`].
@@ -162,10 +189,18 @@ impl Model {
 impl ModelText {
     fn from_gguf<B: AsRef<[u8]>>(gguf: &Gguf<B>) -> Result<Self> {
         let tokenizer = Tokenizer::from_gguf(gguf)?;
-        let (bos, eos) = (tokenizer.bos_text().unwrap_or_default(), tokenizer.eos_text().unwrap_or_default());
+        let (bos, eos) = (
+            tokenizer.bos_text().unwrap_or_default(),
+            tokenizer.eos_text().unwrap_or_default(),
+        );
         let template = gguf.text("tokenizer.chat_template");
-        let template = template.map(|source| ChatTemplate::new(source, bos, eos)).transpose()?;
-        Ok(Self { tokenizer, template })
+        let template = template
+            .map(|source| ChatTemplate::new(source, bos, eos))
+            .transpose()?;
+        Ok(Self {
+            tokenizer,
+            template,
+        })
     }
 
     /// Reads tokenizer and chat template alone, without the weights: to count a prompt's tokens, say.
@@ -175,7 +210,11 @@ impl ModelText {
 
     /// The prompt text for the next answer to a conversation, by the template in the model's file.
     pub fn render_chat(&self, messages: &[ChatMessage]) -> Result<String> {
-        let missing = || Error::ChatTemplate("the model's file has none: it completes text, it does not chat".into());
+        let missing = || {
+            Error::ChatTemplate(
+                "the model's file has none: it completes text, it does not chat".into(),
+            )
+        };
         self.template.as_ref().ok_or_else(missing)?.render(messages)
     }
 
@@ -208,16 +247,24 @@ fn gguf_file(path: &Path) -> Result<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(path).map_err(Error::io(path))? {
         let entry = entry.map_err(Error::io(path))?.path();
-        if entry.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) {
+        if entry
+            .extension()
+            .is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
+        {
             found.push(entry);
         }
     }
     match found.as_slice() {
         [file] => Ok(file.clone()),
-        [] => Err(Error::Unsupported(format!("a model folder without a GGUF file ({})", path.display()))),
+        [] => Err(Error::Unsupported(format!(
+            "a model folder without a GGUF file ({})",
+            path.display()
+        ))),
         _ => {
             let (count, path) = (found.len(), path.display());
-            Err(Error::BadParameter(format!("{path} holds {count} GGUF files: name one of them")))
+            Err(Error::BadParameter(format!(
+                "{path} holds {count} GGUF files: name one of them"
+            )))
         }
     }
 }
@@ -228,7 +275,11 @@ fn quantisation<B: AsRef<[u8]>>(gguf: &Gguf<B>) -> String {
     for entry in gguf.tensors().values() {
         *totals.entry(entry.block_type).or_insert(0u64) += entry.elements as u64;
     }
-    totals.into_iter().max_by_key(|&(_, elements)| elements).map(|(kind, _)| kind.to_string()).unwrap_or_default()
+    totals
+        .into_iter()
+        .max_by_key(|&(_, elements)| elements)
+        .map(|(kind, _)| kind.to_string())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -237,24 +288,47 @@ pub(crate) mod tests {
     use crate::test_model;
 
     pub(crate) fn load(file: Vec<u8>) -> Result<Model> {
-        let root = ModelRoot { root: [0; 32], files: Vec::new() };
-        Model::from_gguf(&Gguf::parse(file)?, root, LoadOptions::default(), tch::Device::Cpu)
+        let root = ModelRoot {
+            root: [0; 32],
+            files: Vec::new(),
+        };
+        Model::from_gguf(
+            &Gguf::parse(file)?,
+            root,
+            LoadOptions::default(),
+            tch::Device::Cpu,
+        )
     }
 
     #[test]
     fn a_model_says_what_it_is() {
         let model = load(test_model::gguf()).expect("loads");
         let info = model.info();
-        assert_eq!((info.family.as_str(), info.quantisation.as_str(), info.context), ("llama", "F32", 64));
+        assert_eq!(
+            (
+                info.family.as_str(),
+                info.quantisation.as_str(),
+                info.context
+            ),
+            ("llama", "F32", 64)
+        );
         assert_eq!(info.cache_bytes_per_token, 2 * 2 * 8 * 4);
-        assert_eq!(model.render_chat(&[ChatMessage::new("user", "hi")]).expect("renders"), "user: hi\n");
+        assert_eq!(
+            model
+                .render_chat(&[ChatMessage::new("user", "hi")])
+                .expect("renders"),
+            "user: hi\n"
+        );
     }
 
     #[test]
     fn a_missing_weight_is_named() {
         let mut tensors = test_model::tensors();
         tensors.retain(|(name, _)| name != "blk.1.ffn_up.weight");
-        let error = load(test_model::gguf_with(&tensors)).err().expect("refused").to_string();
+        let error = load(test_model::gguf_with(&tensors))
+            .err()
+            .expect("refused")
+            .to_string();
         assert!(error.contains("blk.1.ffn_up.weight is missing"), "{error}");
     }
 
@@ -262,16 +336,28 @@ pub(crate) mod tests {
     fn a_weight_that_would_stay_unread_is_named() {
         let mut tensors = test_model::tensors();
         tensors.push(("blk.0.attn_q.bias".into(), vec![32]));
-        let error = load(test_model::gguf_with(&tensors)).err().expect("refused").to_string();
+        let error = load(test_model::gguf_with(&tensors))
+            .err()
+            .expect("refused")
+            .to_string();
         assert!(error.contains("blk.0.attn_q.bias"), "{error}");
     }
 
     #[test]
     fn a_weight_of_the_wrong_shape_is_named_with_both_shapes() {
         let mut tensors = test_model::tensors();
-        tensors.iter_mut().filter(|(name, _)| name == "blk.0.attn_k.weight").for_each(|(_, sizes)| sizes[1] = 16);
-        let error = load(test_model::gguf_with(&tensors)).err().expect("refused").to_string();
-        assert!(error.contains("[16, 32]") && error.contains("[8, 32]"), "{error}");
+        tensors
+            .iter_mut()
+            .filter(|(name, _)| name == "blk.0.attn_k.weight")
+            .for_each(|(_, sizes)| sizes[1] = 16);
+        let error = load(test_model::gguf_with(&tensors))
+            .err()
+            .expect("refused")
+            .to_string();
+        assert!(
+            error.contains("[16, 32]") && error.contains("[8, 32]"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -279,9 +365,17 @@ pub(crate) mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         assert!(gguf_file(folder.path()).is_err());
         std::fs::write(folder.path().join("a.gguf"), "").expect("write");
-        assert_eq!(gguf_file(folder.path()).expect("one"), folder.path().join("a.gguf"));
+        assert_eq!(
+            gguf_file(folder.path()).expect("one"),
+            folder.path().join("a.gguf")
+        );
         std::fs::write(folder.path().join("b.GGUF"), "").expect("write");
-        assert!(gguf_file(folder.path()).expect_err("two").to_string().contains("2 GGUF files"));
+        assert!(
+            gguf_file(folder.path())
+                .expect_err("two")
+                .to_string()
+                .contains("2 GGUF files")
+        );
         assert!(Model::load(&folder.path().join("a.gguf"), LoadOptions::default()).is_err());
     }
 }

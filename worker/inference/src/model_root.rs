@@ -47,12 +47,19 @@ pub fn model_root(path: &Path) -> Result<ModelRoot> {
         list(path, "", 0, &mut found)?;
     } else {
         let name = path.file_name().and_then(|name| name.to_str());
-        let name = name.ok_or_else(|| Error::Unsupported(format!("the file name {}", path.display())))?;
+        let name =
+            name.ok_or_else(|| Error::Unsupported(format!("the file name {}", path.display())))?;
         found.push((name.to_owned(), path.to_owned()));
     }
     found.sort();
-    let files = found.into_iter().map(|(name, path)| hash_file(name, &path)).collect::<Result<Vec<_>>>()?;
-    Ok(ModelRoot { root: root_of(&files), files })
+    let files = found
+        .into_iter()
+        .map(|(name, path)| hash_file(name, &path))
+        .collect::<Result<Vec<_>>>()?;
+    Ok(ModelRoot {
+        root: root_of(&files),
+        files,
+    })
 }
 
 /// The root of files whose hashes are known; they must be sorted by path.
@@ -60,7 +67,8 @@ pub fn root_of(files: &[ModelFile]) -> [u8; 32] {
     let mut hash = Sha256::new();
     hash.update(DOMAIN);
     for file in files {
-        let length = u32::try_from(file.path.len()).expect("paths come from the file system, which bounds them");
+        let length = u32::try_from(file.path.len())
+            .expect("paths come from the file system, which bounds them");
         hash.update(length.to_le_bytes());
         hash.update(file.path.as_bytes());
         hash.update(file.length.to_le_bytes());
@@ -69,14 +77,22 @@ pub fn root_of(files: &[ModelFile]) -> [u8; 32] {
     hash.finalize().into()
 }
 
-fn list(folder: &Path, prefix: &str, depth: usize, found: &mut Vec<(String, PathBuf)>) -> Result<()> {
+fn list(
+    folder: &Path,
+    prefix: &str,
+    depth: usize,
+    found: &mut Vec<(String, PathBuf)>,
+) -> Result<()> {
     if depth > MAX_DEPTH {
-        return Err(Error::Unsupported(format!("a model folder {MAX_DEPTH} levels deep")));
+        return Err(Error::Unsupported(format!(
+            "a model folder {MAX_DEPTH} levels deep"
+        )));
     }
     for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
         let path = entry.map_err(Error::io(folder))?.path();
         let name = path.file_name().and_then(|name| name.to_str());
-        let name = name.ok_or_else(|| Error::Unsupported(format!("the file name {}", path.display())))?;
+        let name =
+            name.ok_or_else(|| Error::Unsupported(format!("the file name {}", path.display())))?;
         if name.starts_with('.') {
             continue;
         }
@@ -89,7 +105,9 @@ fn list(folder: &Path, prefix: &str, depth: usize, found: &mut Vec<(String, Path
             found.push((name, path));
         }
         if found.len() > MAX_FILES {
-            return Err(Error::Unsupported(format!("a model of more than {MAX_FILES} files")));
+            return Err(Error::Unsupported(format!(
+                "a model of more than {MAX_FILES} files"
+            )));
         }
     }
     Ok(())
@@ -109,7 +127,11 @@ fn hash_file(name: String, path: &Path) -> Result<ModelFile> {
             }
         }
     }
-    Ok(ModelFile { path: name, length, sha256: hash.finalize().into() })
+    Ok(ModelFile {
+        path: name,
+        length,
+        sha256: hash.finalize().into(),
+    })
 }
 
 #[cfg(test)]
@@ -127,7 +149,10 @@ mod tests {
         let root = model_root(folder.path()).expect("root");
         let paths: Vec<_> = root.files.iter().map(|file| file.path.as_str()).collect();
         assert_eq!(paths, ["config.json", "weights/a.gguf"]);
-        assert_eq!(hex::encode(root.root), "9fa4f30d483feff04b039f7c2d62202703d8c971a6f88ce24428a386f65891f5");
+        assert_eq!(
+            hex::encode(root.root),
+            "9fa4f30d483feff04b039f7c2d62202703d8c971a6f88ce24428a386f65891f5"
+        );
     }
 
     #[test]
@@ -135,7 +160,10 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = folder.path().join("model.gguf");
         fs::write(&file, "weights").expect("write");
-        assert_eq!(model_root(&file).expect("file"), model_root(folder.path()).expect("folder"));
+        assert_eq!(
+            model_root(&file).expect("file"),
+            model_root(folder.path()).expect("folder")
+        );
     }
 
     #[test]
@@ -153,7 +181,8 @@ mod tests {
 
     #[test]
     fn a_missing_model_is_named_in_the_error() {
-        let error = model_root(Path::new("/nowhere/model.gguf")).expect_err("there is no such file");
+        let error =
+            model_root(Path::new("/nowhere/model.gguf")).expect_err("there is no such file");
         assert!(error.to_string().contains("/nowhere/model.gguf"));
     }
 }

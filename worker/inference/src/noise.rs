@@ -37,7 +37,10 @@ pub fn token_gumbel(seed: u64, position: u32, token: u32) -> f64 {
 pub fn normal_pair(words: [u32; 2]) -> [f32; 2] {
     let radius = libm::sqrt(-2.0 * libm::log(uniform(words[0])));
     let angle = TAU * uniform(words[1]);
-    [(radius * libm::cos(angle)) as f32, (radius * libm::sin(angle)) as f32]
+    [
+        (radius * libm::cos(angle)) as f32,
+        (radius * libm::sin(angle)) as f32,
+    ]
 }
 
 /// `count` standard normal values: those of the indices 0 to `count - 1`, in order.
@@ -74,7 +77,10 @@ mod tests {
         let values = normals(11, Domain::ImageLatent, 0, count as usize);
         let mean = values.iter().map(|&v| f64::from(v)).sum::<f64>() / f64::from(count);
         let variance = values.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>() / f64::from(count);
-        assert!(mean.abs() < 0.02 && (variance - 1.0).abs() < 0.03, "mean {mean} variance {variance}");
+        assert!(
+            mean.abs() < 0.02 && (variance - 1.0).abs() < 0.03,
+            "mean {mean} variance {variance}"
+        );
     }
 
     #[test]

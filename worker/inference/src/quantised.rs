@@ -100,12 +100,18 @@ impl BlockType {
         let mut out = vec![0f32; blocks.len() * self.elements_per_block()];
         let places = out.chunks_exact_mut(self.elements_per_block());
         match self {
-            Self::F32 => places.zip(blocks).for_each(|(out, b)| out[0] = f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
+            Self::F32 => places
+                .zip(blocks)
+                .for_each(|(out, b)| out[0] = f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
             Self::F16 => places.zip(blocks).for_each(|(out, b)| out[0] = half(b)),
-            Self::BF16 => places.zip(blocks).for_each(|(out, b)| out[0] = bf16::from_le_bytes([b[0], b[1]]).to_f32()),
+            Self::BF16 => places
+                .zip(blocks)
+                .for_each(|(out, b)| out[0] = bf16::from_le_bytes([b[0], b[1]]).to_f32()),
             Self::Q8_0 => places.zip(blocks).for_each(|(out, b)| {
                 let scale = half(b);
-                out.iter_mut().zip(&b[2..]).for_each(|(out, &q)| *out = scale * f32::from(q as i8));
+                out.iter_mut()
+                    .zip(&b[2..])
+                    .for_each(|(out, &q)| *out = scale * f32::from(q as i8));
             }),
             Self::Q4_0 => places.zip(blocks).for_each(|(out, b)| {
                 let scale = half(b);
@@ -144,7 +150,11 @@ mod tests {
 
     fn block(scale: f32, minimum: Option<f32>, quants: impl IntoIterator<Item = u8>) -> Vec<u8> {
         let mut bytes = f16::from_f32(scale).to_le_bytes().to_vec();
-        bytes.extend(minimum.into_iter().flat_map(|minimum| f16::from_f32(minimum).to_le_bytes()));
+        bytes.extend(
+            minimum
+                .into_iter()
+                .flat_map(|minimum| f16::from_f32(minimum).to_le_bytes()),
+        );
         bytes.extend(quants);
         bytes
     }
@@ -152,8 +162,14 @@ mod tests {
     #[test]
     fn plain_floats_keep_their_value() {
         assert_eq!(BlockType::F32.expand(&1.5f32.to_le_bytes()), [1.5]);
-        assert_eq!(BlockType::F16.expand(&f16::from_f32(-2.25).to_le_bytes()), [-2.25]);
-        assert_eq!(BlockType::BF16.expand(&bf16::from_f32(0.5).to_le_bytes()), [0.5]);
+        assert_eq!(
+            BlockType::F16.expand(&f16::from_f32(-2.25).to_le_bytes()),
+            [-2.25]
+        );
+        assert_eq!(
+            BlockType::BF16.expand(&bf16::from_f32(0.5).to_le_bytes()),
+            [0.5]
+        );
     }
 
     #[test]

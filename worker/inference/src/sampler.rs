@@ -30,7 +30,13 @@ pub struct Choice {
 
 impl Choice {
     /// The likeliest token, always.
-    pub const GREEDY: Self = Self { temperature: 0.0, top_k: 0, top_p: 1.0, min_p: 0.0, seed: 0 };
+    pub const GREEDY: Self = Self {
+        temperature: 0.0,
+        top_k: 0,
+        top_p: 1.0,
+        min_p: 0.0,
+        seed: 0,
+    };
 
     /// Checks that every parameter is inside its range.
     pub fn validate(&self) -> Result<()> {
@@ -60,7 +66,8 @@ impl Choice {
     /// The tokens that the filters keep, by ascending id. `None` stands for all of them.
     fn filter(&self, logits: &[f32], highest: f32) -> Kept {
         // A token's weight: its probability over that of the likeliest one.
-        let weight = |logit: f32| libm::exp((f64::from(logit) - f64::from(highest)) / self.temperature);
+        let weight =
+            |logit: f32| libm::exp((f64::from(logit) - f64::from(highest)) / self.temperature);
         let mut kept = Kept::All;
         if self.top_k > 0 && (self.top_k as usize) < logits.len() {
             let mut ids: Vec<u32> = (0..logits.len() as u32).collect();
@@ -70,16 +77,22 @@ impl Choice {
             kept = Kept::Some(ids);
         }
         if self.top_p < 1.0 {
-            let mut weights: Vec<(u32, f64)> =
-                kept.ids(logits.len()).map(|id| (id, weight(logits[id as usize]))).collect();
+            let mut weights: Vec<(u32, f64)> = kept
+                .ids(logits.len())
+                .map(|id| (id, weight(logits[id as usize])))
+                .collect();
             let wanted = self.top_p * weights.iter().map(|(_, weight)| weight).sum::<f64>();
-            let count = nucleus(&mut weights, wanted, |&(a, _), &(b, _)| likelier(logits, a, b));
+            let count = nucleus(&mut weights, wanted, |&(a, _), &(b, _)| {
+                likelier(logits, a, b)
+            });
             let mut ids: Vec<u32> = weights[..count].iter().map(|&(id, _)| id).collect();
             ids.sort_unstable();
             kept = Kept::Some(ids);
         }
         if self.min_p > 0.0 {
-            let ids = kept.ids(logits.len()).filter(|&id| weight(logits[id as usize]) >= self.min_p);
+            let ids = kept
+                .ids(logits.len())
+                .filter(|&id| weight(logits[id as usize]) >= self.min_p);
             kept = Kept::Some(ids.collect());
         }
         kept
@@ -142,13 +155,20 @@ fn best(logits: &[f32]) -> Result<u32> {
 /// Orders tokens by falling logit, then by rising id.
 fn likelier(logits: &[f32], a: u32, b: u32) -> Ordering {
     let (first, second) = (logits[a as usize], logits[b as usize]);
-    second.partial_cmp(&first).expect("best() has seen that every logit is finite").then(a.cmp(&b))
+    second
+        .partial_cmp(&first)
+        .expect("best() has seen that every logit is finite")
+        .then(a.cmp(&b))
 }
 
 /// How many of the likeliest items reach the wanted weight; they are moved to the front, in order.
 ///
 /// Sorts only as much as needed: the nucleus is mostly a few hundred of a hundred thousand tokens.
-fn nucleus(items: &mut [(u32, f64)], wanted: f64, order: impl Fn(&(u32, f64), &(u32, f64)) -> Ordering) -> usize {
+fn nucleus(
+    items: &mut [(u32, f64)],
+    wanted: f64,
+    order: impl Fn(&(u32, f64), &(u32, f64)) -> Ordering,
+) -> usize {
     let (mut sorted, mut total) = (0, 0.0);
     let mut step = 256;
     while sorted < items.len() {
@@ -178,7 +198,13 @@ mod tests {
     use super::*;
     use crate::noise::token_gumbel;
 
-    const SAMPLED: Choice = Choice { temperature: 0.8, top_k: 0, top_p: 1.0, min_p: 0.0, seed: 42 };
+    const SAMPLED: Choice = Choice {
+        temperature: 0.8,
+        top_k: 0,
+        top_p: 1.0,
+        min_p: 0.0,
+        seed: 42,
+    };
 
     /// The specification, word for word and without any shortcut.
     fn plain(choice: &Choice, logits: &[f32], position: u32) -> u32 {
@@ -188,7 +214,8 @@ mod tests {
             return order[0];
         }
         let highest = f64::from(logits[order[0] as usize]);
-        let weight = |id: u32| libm::exp((f64::from(logits[id as usize]) - highest) / choice.temperature);
+        let weight =
+            |id: u32| libm::exp((f64::from(logits[id as usize]) - highest) / choice.temperature);
         if choice.top_k > 0 {
             order.truncate(choice.top_k as usize);
         }
@@ -218,21 +245,39 @@ mod tests {
 
     #[test]
     fn greedy_takes_the_highest_logit_and_the_lowest_id_among_equals() {
-        assert_eq!(Choice::GREEDY.choose(&[1.0, 3.0, 3.0, -1.0], 0).expect("finite"), 1);
+        assert_eq!(
+            Choice::GREEDY
+                .choose(&[1.0, 3.0, 3.0, -1.0], 0)
+                .expect("finite"),
+            1
+        );
         assert_eq!(Choice::GREEDY.choose(&[-0.0, 0.0], 7).expect("finite"), 0);
     }
 
     #[test]
     fn a_logit_that_is_not_finite_is_an_error() {
-        for logits in [&[1.0, f32::NAN][..], &[f32::INFINITY, 0.0], &[f32::NEG_INFINITY], &[]] {
-            assert!(matches!(Choice::GREEDY.choose(logits, 0), Err(Error::NotFinite)));
+        for logits in [
+            &[1.0, f32::NAN][..],
+            &[f32::INFINITY, 0.0],
+            &[f32::NEG_INFINITY],
+            &[],
+        ] {
+            assert!(matches!(
+                Choice::GREEDY.choose(logits, 0),
+                Err(Error::NotFinite)
+            ));
         }
     }
 
     #[test]
     fn equal_logits_at_a_top_k_edge_keep_the_lowest_ids() {
-        let choice = Choice { top_k: 2, ..SAMPLED };
-        let chosen: Vec<u32> = (0..200).map(|at| choice.choose(&[0.0; 50], at).expect("finite")).collect();
+        let choice = Choice {
+            top_k: 2,
+            ..SAMPLED
+        };
+        let chosen: Vec<u32> = (0..200)
+            .map(|at| choice.choose(&[0.0; 50], at).expect("finite"))
+            .collect();
         assert!(chosen.iter().all(|&id| id < 2) && chosen.contains(&0) && chosen.contains(&1));
     }
 
@@ -240,9 +285,18 @@ mod tests {
     fn filters_of_one_token_are_greedy() {
         let logits = [0.5, 2.0, 1.9, -3.0];
         for choice in [
-            Choice { top_k: 1, ..SAMPLED },
-            Choice { top_p: 1e-9, ..SAMPLED },
-            Choice { min_p: 1.0, ..SAMPLED },
+            Choice {
+                top_k: 1,
+                ..SAMPLED
+            },
+            Choice {
+                top_p: 1e-9,
+                ..SAMPLED
+            },
+            Choice {
+                min_p: 1.0,
+                ..SAMPLED
+            },
         ] {
             assert!((0..50).all(|at| choice.choose(&logits, at).expect("finite") == 1));
         }
@@ -251,28 +305,56 @@ mod tests {
     #[test]
     fn sampled_tokens_follow_the_softmax() {
         let logits = [0.0f32, 1.0, 2.0];
-        let choice = Choice { temperature: 1.0, ..SAMPLED };
+        let choice = Choice {
+            temperature: 1.0,
+            ..SAMPLED
+        };
         let mut counts = [0u32; 3];
-        (0..20_000).for_each(|at| counts[choice.choose(&logits, at).expect("finite") as usize] += 1);
+        (0..20_000)
+            .for_each(|at| counts[choice.choose(&logits, at).expect("finite") as usize] += 1);
         let total: f64 = logits.iter().map(|&logit| f64::from(logit).exp()).sum();
         for (logit, count) in logits.iter().zip(counts) {
             let wanted = f64::from(*logit).exp() / total;
             let seen = f64::from(count) / 20_000.0;
             // Four standard errors of a share near a half.
-            assert!((wanted - seen).abs() < 0.0142, "wanted {wanted}, seen {seen}");
+            assert!(
+                (wanted - seen).abs() < 0.0142,
+                "wanted {wanted}, seen {seen}"
+            );
         }
     }
 
     #[test]
     fn parameters_outside_their_range_are_refused() {
         for choice in [
-            Choice { temperature: -0.1, ..SAMPLED },
-            Choice { temperature: f64::NAN, ..SAMPLED },
-            Choice { temperature: 101.0, ..SAMPLED },
-            Choice { top_p: 0.0, ..SAMPLED },
-            Choice { top_p: 1.1, ..SAMPLED },
-            Choice { min_p: -0.1, ..SAMPLED },
-            Choice { min_p: f64::NAN, ..SAMPLED },
+            Choice {
+                temperature: -0.1,
+                ..SAMPLED
+            },
+            Choice {
+                temperature: f64::NAN,
+                ..SAMPLED
+            },
+            Choice {
+                temperature: 101.0,
+                ..SAMPLED
+            },
+            Choice {
+                top_p: 0.0,
+                ..SAMPLED
+            },
+            Choice {
+                top_p: 1.1,
+                ..SAMPLED
+            },
+            Choice {
+                min_p: -0.1,
+                ..SAMPLED
+            },
+            Choice {
+                min_p: f64::NAN,
+                ..SAMPLED
+            },
         ] {
             assert!(choice.validate().is_err(), "accepted {choice:?}");
         }

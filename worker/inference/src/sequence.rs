@@ -35,16 +35,43 @@ pub struct SamplingParams {
 
 impl Default for SamplingParams {
     fn default() -> Self {
-        let Choice { temperature, top_k, top_p, min_p, seed } = Choice::GREEDY;
-        Self { temperature, top_k, top_p, min_p, seed, max_tokens: 256, stop: Vec::new() }
+        let Choice {
+            temperature,
+            top_k,
+            top_p,
+            min_p,
+            seed,
+        } = Choice::GREEDY;
+        Self {
+            temperature,
+            top_k,
+            top_p,
+            min_p,
+            seed,
+            max_tokens: 256,
+            stop: Vec::new(),
+        }
     }
 }
 
 impl SamplingParams {
     /// The part that chooses tokens.
     pub fn choice(&self) -> Choice {
-        let &Self { temperature, top_k, top_p, min_p, seed, .. } = self;
-        Choice { temperature, top_k, top_p, min_p, seed }
+        let &Self {
+            temperature,
+            top_k,
+            top_p,
+            min_p,
+            seed,
+            ..
+        } = self;
+        Choice {
+            temperature,
+            top_k,
+            top_p,
+            min_p,
+            seed,
+        }
     }
 
     /// Checks that every parameter is inside its range.
@@ -55,10 +82,18 @@ impl SamplingParams {
             return bad("max_tokens must be at least 1".into());
         }
         if self.stop.len() > MAX_STOP_STRINGS {
-            return bad(format!("at most {MAX_STOP_STRINGS} stop strings may be given"));
+            return bad(format!(
+                "at most {MAX_STOP_STRINGS} stop strings may be given"
+            ));
         }
-        if self.stop.iter().any(|stop| stop.is_empty() || stop.len() > MAX_STOP_BYTES) {
-            return bad(format!("a stop string must have 1 to {MAX_STOP_BYTES} bytes"));
+        if self
+            .stop
+            .iter()
+            .any(|stop| stop.is_empty() || stop.len() > MAX_STOP_BYTES)
+        {
+            return bad(format!(
+                "a stop string must have 1 to {MAX_STOP_BYTES} bytes"
+            ));
         }
         Ok(())
     }
@@ -137,23 +172,39 @@ impl Sequence {
             return Err(Error::EmptyPrompt);
         }
         if prompt.len() >= info.context {
-            return Err(Error::PromptTooLong { prompt: prompt.len(), context: info.context });
+            return Err(Error::PromptTooLong {
+                prompt: prompt.len(),
+                context: info.context,
+            });
         }
         if let Some(id) = prompt.iter().find(|&&id| id as usize >= info.vocabulary) {
-            return Err(Error::BadParameter(format!("the prompt's id {id} is outside the model's vocabulary")));
+            return Err(Error::BadParameter(format!(
+                "the prompt's id {id} is outside the model's vocabulary"
+            )));
         }
-        Ok(prompt.len().saturating_add(params.max_tokens as usize).min(info.context))
+        Ok(prompt
+            .len()
+            .saturating_add(params.max_tokens as usize)
+            .min(info.context))
     }
 
     /// Prepares a request that [`check`](Self::check) has passed with this capacity.
-    pub(crate) fn new(model: &Model, prompt: Vec<u32>, params: SamplingParams, capacity: usize) -> Result<Self> {
+    pub(crate) fn new(
+        model: &Model,
+        prompt: Vec<u32>,
+        params: SamplingParams,
+        capacity: usize,
+    ) -> Result<Self> {
         Ok(Self {
             limit: capacity - prompt.len(),
             cache: model.llama.cache(capacity)?,
             detokeniser: model.text().detokeniser(),
             ids: Vec::new(),
             text: String::new(),
-            timings: Timings { prefill: Duration::ZERO, decode: Duration::ZERO },
+            timings: Timings {
+                prefill: Duration::ZERO,
+                decode: Duration::ZERO,
+            },
             prompt,
             params,
         })
@@ -179,7 +230,11 @@ impl Sequence {
         let position = u32::try_from(self.ids.len()).expect("max_tokens is a u32");
         let id = self.params.choice().choose(&logits, position)?;
         let token = self.take(model, id);
-        let spent = if decoding { &mut self.timings.decode } else { &mut self.timings.prefill };
+        let spent = if decoding {
+            &mut self.timings.decode
+        } else {
+            &mut self.timings.prefill
+        };
         *spent += begin.elapsed();
         Ok(Some(token))
     }
@@ -217,7 +272,16 @@ impl Sequence {
     /// The whole answer, once it is finished.
     pub(crate) fn into_answer(self, reason: FinishReason) -> Answer {
         let count = |ids: &[u32]| u32::try_from(ids.len()).expect("the context is far below 2^32");
-        let usage = Usage { prompt_tokens: count(&self.prompt), output_tokens: count(&self.ids) };
-        Answer { reason, ids: self.ids, text: self.text, usage, timings: self.timings }
+        let usage = Usage {
+            prompt_tokens: count(&self.prompt),
+            output_tokens: count(&self.ids),
+        };
+        Answer {
+            reason,
+            ids: self.ids,
+            text: self.text,
+            usage,
+            timings: self.timings,
+        }
     }
 }

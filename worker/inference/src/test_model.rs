@@ -21,17 +21,28 @@ pub(crate) fn push_text(file: &mut Vec<u8>, text: &str) {
 }
 
 /// A tensor's description; dimensions in the file's order.
-pub(crate) fn push_tensor(file: &mut Vec<u8>, name: &str, dimensions: &[u64], type_id: u32, offset: u64) {
+pub(crate) fn push_tensor(
+    file: &mut Vec<u8>,
+    name: &str,
+    dimensions: &[u64],
+    type_id: u32,
+    offset: u64,
+) {
     push_text(file, name);
     file.extend((dimensions.len() as u32).to_le_bytes());
-    dimensions.iter().for_each(|size| file.extend(size.to_le_bytes()));
+    dimensions
+        .iter()
+        .for_each(|size| file.extend(size.to_le_bytes()));
     file.extend(type_id.to_le_bytes());
     file.extend(offset.to_le_bytes());
 }
 
 /// The names and sizes of all weights.
 pub(crate) fn tensors() -> Vec<(String, Vec<u64>)> {
-    let mut list = vec![("token_embd.weight".to_owned(), vec![32, VOCABULARY]), ("output_norm.weight".into(), vec![32])];
+    let mut list = vec![
+        ("token_embd.weight".to_owned(), vec![32, VOCABULARY]),
+        ("output_norm.weight".into(), vec![32]),
+    ];
     for layer in 0..2 {
         let parts: [(&str, &[u64]); 9] = [
             ("attn_norm", &[32]),
@@ -44,7 +55,9 @@ pub(crate) fn tensors() -> Vec<(String, Vec<u64>)> {
             ("ffn_up", &[32, 48]),
             ("ffn_down", &[48, 32]),
         ];
-        list.extend(parts.map(|(part, sizes)| (format!("blk.{layer}.{part}.weight"), sizes.to_vec())));
+        list.extend(
+            parts.map(|(part, sizes)| (format!("blk.{layer}.{part}.weight"), sizes.to_vec())),
+        );
     }
     list
 }
@@ -86,17 +99,29 @@ pub(crate) fn gguf_with(tensors: &[(String, Vec<u64>)]) -> Vec<u8> {
     ] {
         value(&format!("llama.{key}"), 4, &number.to_le_bytes());
     }
-    value("llama.attention.layer_norm_rms_epsilon", 6, &1e-5f32.to_le_bytes());
+    value(
+        "llama.attention.layer_norm_rms_epsilon",
+        6,
+        &1e-5f32.to_le_bytes(),
+    );
     value("tokenizer.ggml.model", 8, &text("gpt2"));
     value("tokenizer.ggml.pre", 8, &text("smollm"));
     value("tokenizer.ggml.tokens", 9, &list(&tokens()));
-    value("tokenizer.ggml.merges", 9, &list(&["t h".into(), "th e".into()]));
+    value(
+        "tokenizer.ggml.merges",
+        9,
+        &list(&["t h".into(), "th e".into()]),
+    );
     let mut types = 5u32.to_le_bytes().to_vec();
     types.extend(VOCABULARY.to_le_bytes());
     (0..VOCABULARY).for_each(|id| types.extend(if id == 0 { 3i32 } else { 1 }.to_le_bytes()));
     value("tokenizer.ggml.token_type", 9, &types);
     value("tokenizer.ggml.eos_token_id", 4, &0u32.to_le_bytes());
-    value("tokenizer.chat_template", 8, &text("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"));
+    value(
+        "tokenizer.chat_template",
+        8,
+        &text("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"),
+    );
 
     let mut file = header(count, tensors.len() as u64);
     file.extend(metadata);
@@ -115,7 +140,18 @@ pub(crate) fn gguf_with(tensors: &[(String, Vec<u64>)]) -> Vec<u8> {
 
 fn tokens() -> Vec<String> {
     let plain = |byte: &u8| matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
-    let others = (0..=255u8).filter(|byte| !plain(byte)).zip('\u{100}'..).map(|(_, shown)| shown);
-    let bytes = (0..=255u8).filter(plain).map(char::from).chain(others).map(String::from);
-    ["<end>".to_owned()].into_iter().chain(bytes).chain(["th".into(), "the".into()]).collect()
+    let others = (0..=255u8)
+        .filter(|byte| !plain(byte))
+        .zip('\u{100}'..)
+        .map(|(_, shown)| shown);
+    let bytes = (0..=255u8)
+        .filter(plain)
+        .map(char::from)
+        .chain(others)
+        .map(String::from);
+    ["<end>".to_owned()]
+        .into_iter()
+        .chain(bytes)
+        .chain(["th".into(), "the".into()])
+        .collect()
 }

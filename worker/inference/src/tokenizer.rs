@@ -46,61 +46,119 @@ impl Tokenizer {
         let missing = |key: &str| Error::Tokenizer(format!("the model file has no {key}"));
         match gguf.text("tokenizer.ggml.model") {
             Some("gpt2") => {}
-            Some(other) => return Err(Error::Unsupported(format!("the tokenizer model \"{other}\""))),
+            Some(other) => {
+                return Err(Error::Unsupported(format!(
+                    "the tokenizer model \"{other}\""
+                )));
+            }
             None => return Err(missing("tokenizer.ggml.model")),
         }
-        let tokens = gguf.texts("tokenizer.ggml.tokens").ok_or_else(|| missing("tokenizer.ggml.tokens"))?.to_vec();
-        let merges = gguf.texts("tokenizer.ggml.merges").ok_or_else(|| missing("tokenizer.ggml.merges"))?;
-        let types = gguf.integers("tokenizer.ggml.token_type").unwrap_or_default();
+        let tokens = gguf
+            .texts("tokenizer.ggml.tokens")
+            .ok_or_else(|| missing("tokenizer.ggml.tokens"))?
+            .to_vec();
+        let merges = gguf
+            .texts("tokenizer.ggml.merges")
+            .ok_or_else(|| missing("tokenizer.ggml.merges"))?;
+        let types = gguf
+            .integers("tokenizer.ggml.token_type")
+            .unwrap_or_default();
         if !types.is_empty() && types.len() != tokens.len() {
-            return Err(Error::Tokenizer(format!("{} token types for {} tokens", types.len(), tokens.len())));
+            return Err(Error::Tokenizer(format!(
+                "{} token types for {} tokens",
+                types.len(),
+                tokens.len()
+            )));
         }
         let type_of = |id: usize| types.get(id).copied().unwrap_or(1);
-        let (split, ignore_merges) = pre_tokenizer(gguf.text("tokenizer.ggml.pre").unwrap_or("default"))?;
+        let (split, ignore_merges) =
+            pre_tokenizer(gguf.text("tokenizer.ggml.pre").unwrap_or("default"))?;
 
         let mut inner = tokenizers::Tokenizer::new(bpe(&tokens, merges, ignore_merges)?);
         inner.with_pre_tokenizer(Some(split));
         let added = |kind: i64| {
-            let of_kind = tokens.iter().enumerate().filter(move |(id, text)| type_of(*id) == kind && !text.is_empty());
-            of_kind.map(|(_, text)| AddedToken::from(text.clone(), kind == CONTROL)).collect::<Vec<_>>()
+            let of_kind = tokens
+                .iter()
+                .enumerate()
+                .filter(move |(id, text)| type_of(*id) == kind && !text.is_empty());
+            of_kind
+                .map(|(_, text)| AddedToken::from(text.clone(), kind == CONTROL))
+                .collect::<Vec<_>>()
         };
         inner.add_special_tokens(&added(CONTROL));
         inner.add_tokens(&added(USER_DEFINED));
 
         let alphabet = byte_alphabet();
-        let bytes = TokenBytes::new(tokens.iter().enumerate().map(|(id, text)| match type_of(id) {
-            UNKNOWN | CONTROL | UNUSED => Vec::new(),
-            USER_DEFINED => text.clone().into_bytes(),
-            _ => token_bytes(text, &alphabet),
-        }));
+        let bytes =
+            TokenBytes::new(
+                tokens
+                    .iter()
+                    .enumerate()
+                    .map(|(id, text)| match type_of(id) {
+                        UNKNOWN | CONTROL | UNUSED => Vec::new(),
+                        USER_DEFINED => text.clone().into_bytes(),
+                        _ => token_bytes(text, &alphabet),
+                    }),
+            );
 
         let id = |key: &str| -> Result<Option<u32>> {
-            let Some(id) = gguf.unsigned(key) else { return Ok(None) };
-            let id = u32::try_from(id).ok().filter(|&id| (id as usize) < tokens.len());
-            id.map(Some).ok_or_else(|| Error::Tokenizer(format!("{key} is outside the vocabulary")))
+            let Some(id) = gguf.unsigned(key) else {
+                return Ok(None);
+            };
+            let id = u32::try_from(id)
+                .ok()
+                .filter(|&id| (id as usize) < tokens.len());
+            id.map(Some)
+                .ok_or_else(|| Error::Tokenizer(format!("{key} is outside the vocabulary")))
         };
-        let (bos, eos) = (id("tokenizer.ggml.bos_token_id")?, id("tokenizer.ggml.eos_token_id")?);
-        let mut stops: Vec<u32> =
-            [eos, id("tokenizer.ggml.eot_token_id")?, id("tokenizer.ggml.eom_token_id")?].into_iter().flatten().collect();
+        let (bos, eos) = (
+            id("tokenizer.ggml.bos_token_id")?,
+            id("tokenizer.ggml.eos_token_id")?,
+        );
+        let mut stops: Vec<u32> = [
+            eos,
+            id("tokenizer.ggml.eot_token_id")?,
+            id("tokenizer.ggml.eom_token_id")?,
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
         stops.sort_unstable();
         stops.dedup();
         if stops.is_empty() {
             return Err(missing("tokenizer.ggml.eos_token_id"));
         }
-        let first = if gguf.bool("tokenizer.ggml.add_bos_token").unwrap_or(false) { bos } else { None };
-        Ok(Self { inner, bytes: Arc::new(bytes), tokens, stops, first, bos, eos })
+        let first = if gguf.bool("tokenizer.ggml.add_bos_token").unwrap_or(false) {
+            bos
+        } else {
+            None
+        };
+        Ok(Self {
+            inner,
+            bytes: Arc::new(bytes),
+            tokens,
+            stops,
+            first,
+            bos,
+            eos,
+        })
     }
 
     /// The ids of a text. Special tokens written out in it (`<|im_start|>`) become those tokens, as a rendered chat needs.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding = self.inner.encode_fast(text, false).map_err(|error| Error::Tokenizer(error.to_string()))?;
+        let encoding = self
+            .inner
+            .encode_fast(text, false)
+            .map_err(|error| Error::Tokenizer(error.to_string()))?;
         let mut ids = encoding.get_ids().to_vec();
         if let Some(first) = self.first.filter(|first| ids.first() != Some(first)) {
             ids.insert(0, first);
         }
         // Ids of added tokens that are not in the file's list would have no weights; the file cannot make any.
         if ids.iter().any(|&id| id as usize >= self.tokens.len()) {
-            return Err(Error::Tokenizer("the file's lists of tokens contradict one another".into()));
+            return Err(Error::Tokenizer(
+                "the file's lists of tokens contradict one another".into(),
+            ));
         }
         Ok(ids)
     }
@@ -144,7 +202,9 @@ fn bpe(tokens: &[String], merges: &[String], ignore_merges: bool) -> Result<BPE>
         vocabulary.entry(token.clone()).or_insert(id);
     }
     let merges = merges.iter().map(|merge| {
-        let pair = merge.split_once(' ').map(|(left, right)| (left.to_owned(), right.to_owned()));
+        let pair = merge
+            .split_once(' ')
+            .map(|(left, right)| (left.to_owned(), right.to_owned()));
         pair.ok_or_else(|| Error::Tokenizer(format!("the merge {merge:?} is not a pair")))
     });
     BPE::builder()
@@ -160,14 +220,21 @@ fn pre_tokenizer(name: &str) -> Result<(PreTokenizerWrapper, bool)> {
     let sequence = |first| PreTokenizerWrapper::Sequence(Sequence::new(vec![first, bytes(true)]));
     Ok(match name {
         "gpt-2" | "mpt" | "olmo" | "jais" | "phi-2" => (bytes(true), false),
-        "smollm" | "starcoder" | "refact" | "command-r" | "codeshell" => {
-            (sequence(PreTokenizerWrapper::Digits(Digits::new(true))), false)
-        }
+        "smollm" | "starcoder" | "refact" | "command-r" | "codeshell" => (
+            sequence(PreTokenizerWrapper::Digits(Digits::new(true))),
+            false,
+        ),
         "llama3" | "llama-v3" | "llama-bpe" => {
             let pattern = SplitPattern::Regex(LLAMA3_PATTERN.into());
             let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false)
                 .map_err(|error| Error::Tokenizer(error.to_string()))?;
-            (PreTokenizerWrapper::Sequence(Sequence::new(vec![PreTokenizerWrapper::Split(split), bytes(false)])), true)
+            (
+                PreTokenizerWrapper::Sequence(Sequence::new(vec![
+                    PreTokenizerWrapper::Split(split),
+                    bytes(false),
+                ])),
+                true,
+            )
         }
         other => return Err(Error::Unsupported(format!("the pre-tokenizer \"{other}\""))),
     })
@@ -176,8 +243,15 @@ fn pre_tokenizer(name: &str) -> Result<(PreTokenizerWrapper, bool)> {
 /// GPT-2's printable character for every byte (`bytes_to_unicode` in its encoder.py), from character to byte.
 fn byte_alphabet() -> HashMap<char, u8> {
     let printable = |byte: &u8| matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
-    let others = (0..=255u8).filter(|byte| !printable(byte)).zip('\u{100}'..).map(|(byte, shown)| (shown, byte));
-    (0..=255u8).filter(printable).map(|byte| (char::from(byte), byte)).chain(others).collect()
+    let others = (0..=255u8)
+        .filter(|byte| !printable(byte))
+        .zip('\u{100}'..)
+        .map(|(byte, shown)| (shown, byte));
+    (0..=255u8)
+        .filter(printable)
+        .map(|byte| (char::from(byte), byte))
+        .chain(others)
+        .collect()
 }
 
 /// A character outside the byte alphabet stands for itself; only damaged vocabularies have such tokens.
@@ -213,7 +287,10 @@ mod tests {
     fn text_of_any_kind_comes_back_from_its_ids() {
         let tokenizer = tokenizer();
         for text in ["", "hello world", " naïve 日本 🎬\n\n\tx  ", "123 456"] {
-            assert_eq!(tokenizer.decode(&tokenizer.encode(text).expect("encode")), text);
+            assert_eq!(
+                tokenizer.decode(&tokenizer.encode(text).expect("encode")),
+                text
+            );
         }
     }
 

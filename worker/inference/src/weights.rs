@@ -19,33 +19,48 @@ pub(crate) struct Weights<'a, B> {
 impl<'a, B: AsRef<[u8]>> Weights<'a, B> {
     pub(crate) fn new(gguf: &'a Gguf<B>, device: tch::Device, kind: Kind) -> Self {
         let unread = RefCell::new(gguf.tensors().keys().map(String::as_str).collect());
-        Self { gguf, device, kind, unread }
+        Self {
+            gguf,
+            device,
+            kind,
+            unread,
+        }
     }
 
     /// The weight `name`, which must have this shape (slowest dimension first).
     pub(crate) fn get(&self, name: &str, shape: &[i64]) -> Result<Tensor> {
-        self.find(name, shape)?.ok_or_else(|| Error::Checkpoint(format!("{name} is missing")))
+        self.find(name, shape)?
+            .ok_or_else(|| Error::Checkpoint(format!("{name} is missing")))
     }
 
     /// As [`get`](Self::get), for a weight that some checkpoints lack.
     pub(crate) fn find(&self, name: &str, shape: &[i64]) -> Result<Option<Tensor>> {
-        let Some(values) = self.values(name, shape)? else { return Ok(None) };
+        let Some(values) = self.values(name, shape)? else {
+            return Ok(None);
+        };
         let tensor = Tensor::f_from_slice(&values)?.f_reshape(shape)?;
         Ok(Some(tensor.f_to_device(self.device)?.f_to_kind(self.kind)?))
     }
 
     /// Several weights below one another as one matrix, so that one multiplication serves them all.
     pub(crate) fn stack(&self, names: &[&str], rows: &[i64], columns: i64) -> Result<Tensor> {
-        let parts = names.iter().zip(rows).map(|(name, &rows)| self.get(name, &[rows, columns]));
+        let parts = names
+            .iter()
+            .zip(rows)
+            .map(|(name, &rows)| self.get(name, &[rows, columns]));
         Ok(Tensor::f_cat(&parts.collect::<Result<Vec<_>>>()?, 0)?)
     }
 
     /// A weight's numbers in f32, for what is computed once at loading.
     pub(crate) fn values(&self, name: &str, shape: &[i64]) -> Result<Option<Vec<f32>>> {
-        let Some(entry) = self.gguf.tensors().get(name) else { return Ok(None) };
+        let Some(entry) = self.gguf.tensors().get(name) else {
+            return Ok(None);
+        };
         if entry.shape() != shape {
             let found = entry.shape();
-            return Err(Error::Checkpoint(format!("{name} has the shape {found:?} where {shape:?} is expected")));
+            return Err(Error::Checkpoint(format!(
+                "{name} has the shape {found:?} where {shape:?} is expected"
+            )));
         }
         self.unread.borrow_mut().remove(name);
         Ok(Some(entry.block_type.expand(self.gguf.data(entry))))
@@ -59,6 +74,8 @@ impl<'a, B: AsRef<[u8]>> Weights<'a, B> {
         }
         let some: Vec<&str> = unread.iter().copied().take(5).collect();
         let (count, some) = (unread.len(), some.join(", "));
-        Err(Error::Checkpoint(format!("{count} weights of the file have no place in the model, such as {some}")))
+        Err(Error::Checkpoint(format!(
+            "{count} weights of the file have no place in the model, such as {some}"
+        )))
     }
 }

@@ -11,13 +11,21 @@ use emc_inference::philox::{Domain, philox4x32, word};
 use emc_inference::sampler::Choice;
 use serde_json::{Value, json};
 
+/// Computes an entry's output from its inputs.
+type Output = fn(&Value) -> Value;
+
 fn path() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/spec/sampling-vectors.json")
 }
 
 fn numbers(value: &Value) -> Vec<u32> {
-    let hex = value.as_array().expect("a list").iter().map(|word| word.as_str().expect("hex"));
-    hex.map(|word| u32::from_str_radix(word, 16).expect("hex")).collect()
+    let hex = value
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|word| word.as_str().expect("hex"));
+    hex.map(|word| u32::from_str_radix(word, 16).expect("hex"))
+        .collect()
 }
 
 fn number(entry: &Value, key: &str) -> u64 {
@@ -36,8 +44,9 @@ fn domain(entry: &Value) -> Domain {
     }
 }
 
+/// The exact bits, and the number as text for human readers.
 fn double(value: f64) -> Value {
-    json!({ "bits": format!("{:016x}", value.to_bits()), "about": value })
+    json!({ "bits": format!("{:016x}", value.to_bits()), "about": value.to_string() })
 }
 
 fn philox_output(entry: &Value) -> Value {
@@ -48,7 +57,15 @@ fn philox_output(entry: &Value) -> Value {
 
 fn word_output(entry: &Value) -> Value {
     let position = number(entry, "position") as u32;
-    json!(format!("{:08x}", word(number(entry, "seed"), domain(entry), position, number(entry, "index"))))
+    json!(format!(
+        "{:08x}",
+        word(
+            number(entry, "seed"),
+            domain(entry),
+            position,
+            number(entry, "index")
+        )
+    ))
 }
 
 fn real_output(entry: &Value) -> Value {
@@ -57,9 +74,15 @@ fn real_output(entry: &Value) -> Value {
 }
 
 fn normal_output(entry: &Value) -> Value {
-    let (position, count) = (number(entry, "position") as u32, number(entry, "count") as usize);
+    let (position, count) = (
+        number(entry, "position") as u32,
+        number(entry, "count") as usize,
+    );
     let values = normals(number(entry, "seed"), domain(entry), position, count);
-    values.iter().map(|value| json!({ "bits": format!("{:08x}", value.to_bits()), "about": value })).collect()
+    values
+        .iter()
+        .map(|value| json!({ "bits": format!("{:08x}", value.to_bits()), "about": value.to_string() }))
+        .collect()
 }
 
 fn choice_output(entry: &Value) -> Value {
@@ -72,22 +95,36 @@ fn choice_output(entry: &Value) -> Value {
         seed: number(entry, "seed"),
     };
     let logits: Vec<f32> = match entry["logits"].as_array() {
-        Some(list) => list.iter().map(|logit| logit.as_f64().expect("a number") as f32).collect(),
+        Some(list) => list
+            .iter()
+            .map(|logit| logit.as_f64().expect("a number") as f32)
+            .collect(),
         None => {
             let recipe = &entry["logits"];
-            let noise = normals(number(recipe, "seed"), Domain::ImageLatent, 0, number(recipe, "count") as usize);
-            noise.iter().map(|value| value * recipe["scale"].as_f64().expect("a number") as f32).collect()
+            let noise = normals(
+                number(recipe, "seed"),
+                Domain::ImageLatent,
+                0,
+                number(recipe, "count") as usize,
+            );
+            noise
+                .iter()
+                .map(|value| value * recipe["scale"].as_f64().expect("a number") as f32)
+                .collect()
         }
     };
     let positions = 0..number(entry, "positions") as u32;
-    positions.map(|position| json!(choice.choose(&logits, position).expect("finite"))).collect()
+    positions
+        .map(|position| json!(choice.choose(&logits, position).expect("finite")))
+        .collect()
 }
 
 #[test]
 fn every_vector_of_the_specification_is_reproduced() {
     let path = path();
-    let mut file: Value = serde_json::from_slice(&std::fs::read(&path).expect("vectors")).expect("vectors");
-    let sections: [(&str, fn(&Value) -> Value); 5] = [
+    let mut file: Value =
+        serde_json::from_slice(&std::fs::read(&path).expect("vectors")).expect("vectors");
+    let sections: [(&str, Output); 5] = [
         ("philox4x32_10", philox_output),
         ("words", word_output),
         ("reals", real_output),

@@ -204,11 +204,7 @@ impl Station {
         if served.is_empty() {
             bail!("no model can be served: `emc-worker check` says why");
         }
-        let on_gpu = self
-            .config
-            .models
-            .iter()
-            .any(|model| catalogue::uses_gpu(model));
+        let on_gpu = self.config.models.iter().any(catalogue::uses_gpu);
         let wanted = Wanted {
             public_key: self.key.verifying_key().to_bytes(),
             owner: self.config.node.owner,

@@ -1,0 +1,44 @@
+//! Cancelling: free while no node has the job; once one does, the progress that it has shown is paid.
+
+use crate::due;
+use crate::lease;
+use crate::movement::Charge;
+use crate::records::*;
+use crate::settle;
+use crate::state::State;
+use candid::Principal;
+use emc_protocol::{ApiError, JobId, Timestamp, error::code};
+
+/// Cancels a job of the caller; its record afterwards.
+///
+/// # Errors
+/// It is somebody else's, or final.
+pub fn cancel(
+    state: &mut State,
+    now: Timestamp,
+    caller: Principal,
+    id: JobId,
+) -> Result<JobRecord, ApiError> {
+    if state.job(id)?.requester != caller {
+        let message = format!("Job {id} is somebody else's: only its requester can cancel it.");
+        return Err(ApiError::new(code::FORBIDDEN, message));
+    }
+    let mut job = due::catch_up(state, now, id)?;
+    match job.stage {
+        Stage::Open => settle::refund(state, now, id, &mut job, Refund::Cancelled),
+        Stage::Leased => {
+            let charge = match job.attempts.last() {
+                Some(attempt) => Charge {
+                    owner: attempt.owner,
+                    charge: lease::progress_charge(&job),
+                    treasury_share: attempt.treasury_share,
+                },
+                None => return Err(lease::wrong_state(id, &job)),
+            };
+            settle::cancel_leased(state, now, id, &mut job, &charge);
+        }
+        Stage::Settled | Stage::Refunded(_) => return Err(lease::wrong_state(id, &job)),
+    }
+    state.jobs.insert(id, job.clone());
+    Ok(job)
+}

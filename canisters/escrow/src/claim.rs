@@ -1,0 +1,233 @@
+//! Claiming: a node asks for work, the escrow chooses: the oldest jobs that fit. A claim looks at a bounded number of
+//! open jobs; where it stops at that bound, the node's next claim goes on from there, so that jobs which fit nobody
+//! cannot hide those behind them.
+
+use crate::feed;
+use crate::lease;
+use crate::records::*;
+use crate::state::State;
+use crate::submit::needed;
+use candid::Principal;
+use emc_protocol::canonical;
+use emc_protocol::work::ClaimArgs;
+use emc_protocol::{ApiError, JobId, Lease, Timestamp, error::code, limits};
+
+/// Open jobs that one claim looks at.
+pub const LOOK: usize = 200;
+/// Bytes of inputs in one answer, so that it fits into a message; the first job always does.
+const ANSWER_BYTES: u64 = 1_400_000;
+
+/// Gives the caller's node the jobs that the escrow chooses for it.
+///
+/// # Errors
+/// The node cannot be given work now.
+pub fn claim(
+    state: &mut State,
+    now: Timestamp,
+    caller: Principal,
+    args: &ClaimArgs,
+) -> Result<Vec<Lease>, ApiError> {
+    if args.models.len() > limits::OFFERS {
+        let (got, max) = (args.models.len() as u64, limits::OFFERS as u64);
+        return Err(ApiError::limit("models", got, max));
+    }
+    if args.max > limits::CLAIM_JOBS {
+        return Err(ApiError::limit(
+            "max",
+            args.max.into(),
+            limits::CLAIM_JOBS.into(),
+        ));
+    }
+    if args.models.iter().any(|model| model.version.is_none()) {
+        return Err(ApiError::invalid(
+            "models",
+            "a list of models with their versions",
+        ));
+    }
+    crate::secret::secret(state)?;
+    let node = working_node(state, caller)?;
+    feed::check_fresh(state, now)?;
+
+    // 1. Choose, model by model, then the oldest of all.
+    let mut chosen: Vec<(JobId, usize)> = Vec::new();
+    let mut asked: Vec<u32> = Vec::new();
+    for model in &args.models {
+        let offer = node
+            .offers
+            .iter()
+            .position(|offer| offer.id == model.id && Some(offer.version) == model.version);
+        let Some(offer) = offer else {
+            continue;
+        };
+        if asked.contains(&node.offers[offer].model) {
+            continue;
+        }
+        asked.push(node.offers[offer].model);
+        let look = LOOK / args.models.len();
+        let fitting = look_through(
+            state,
+            now,
+            caller,
+            &node,
+            &node.offers[offer],
+            args.max as usize,
+            look.max(1),
+        );
+        chosen.extend(fitting.into_iter().map(|id| (id, offer)));
+    }
+    chosen.sort_unstable();
+
+    // 2. Give.
+    let mut leases: Vec<Lease> = Vec::new();
+    let mut bytes = 0;
+    for (id, offer) in chosen.into_iter().take(args.max as usize) {
+        let Some(mut job) = state.jobs.get(&id) else {
+            continue;
+        };
+        bytes += job.input_bytes;
+        if bytes > ANSWER_BYTES && !leases.is_empty() {
+            break;
+        }
+        if let Some(lease) = give(state, now, caller, &node, &node.offers[offer], id, &mut job) {
+            leases.push(lease);
+            state.jobs.insert(id, job);
+        }
+    }
+    Ok(leases)
+}
+
+/// The caller's node, where it can be given work.
+fn working_node(state: &State, caller: Principal) -> Result<NodeRecord, ApiError> {
+    let node = state.nodes.get(&caller).ok_or_else(|| {
+        ApiError::new(
+            code::NOT_REGISTERED,
+            "This node is not in the registry's feed: register and stake it, then wait some seconds.",
+        )
+    })?;
+    let problem = if !node.active {
+        "is not active: undrain it, or wait until it is out of jail"
+    } else if !node.eligible {
+        "has too little stake allotted to this escrow: stake more"
+    } else if !node.compute {
+        "does not have the compute role: add it with `update_node`"
+    } else {
+        return Ok(node);
+    };
+    Err(ApiError::new(
+        code::NOT_ELIGIBLE,
+        format!("This node {problem}."),
+    ))
+}
+
+/// The oldest open jobs of a model that fit an offer, as many as the node has places.
+fn look_through(
+    state: &mut State,
+    now: Timestamp,
+    caller: Principal,
+    node: &NodeRecord,
+    offer: &OfferRecord,
+    max: usize,
+    look: usize,
+) -> Vec<JobId> {
+    let max_attempts = state.config().settings.max_attempts;
+    let running = state
+        .running
+        .get(&(caller, offer.model))
+        .unwrap_or_default();
+    let places = (offer.concurrency.saturating_sub(running.leases) as usize).min(max);
+    if places == 0 {
+        return vec![];
+    }
+    let from = running.cursor.map_or(0, |cursor| cursor + 1);
+    let mut fitting = Vec::new();
+    let mut looked = 0;
+    let mut last = None;
+    for entry in state
+        .open
+        .range((offer.model, from)..=(offer.model, u64::MAX))
+    {
+        if fitting.len() == places || looked == look {
+            break;
+        }
+        looked += 1;
+        let id = entry.key().1;
+        last = Some(id);
+        let open = entry.value();
+        if !fits(offer, &open) {
+            continue;
+        }
+        let job = match open.tried {
+            true => state.jobs.get(&id),
+            false => None,
+        };
+        if job
+            .is_none_or(|job| job.deadline > now && lease::may_try(&job, &node.owner, max_attempts))
+        {
+            fitting.push(id);
+        }
+    }
+    // Only a claim that stopped at its bound goes on from there; all others begin with the oldest again.
+    let cursor = last.filter(|_| looked == look && fitting.len() < places);
+    if cursor != running.cursor {
+        let running = RunningRecord { cursor, ..running };
+        state.running.insert((caller, offer.model), running);
+    }
+    fitting
+}
+
+/// True if an offer's context and price cover a job.
+fn fits(offer: &OfferRecord, open: &OpenRecord) -> bool {
+    open.estimate + u64::from(open.max_tokens) <= u64::from(offer.context)
+        && needed(&offer.price, open.estimate, open.max_tokens).is_some_and(|n| n <= open.locked)
+}
+
+/// Gives a job, unless it has reached its deadline meanwhile.
+fn give(
+    state: &mut State,
+    now: Timestamp,
+    caller: Principal,
+    node: &NodeRecord,
+    offer: &OfferRecord,
+    id: JobId,
+    job: &mut JobRecord,
+) -> Option<Lease> {
+    if job.stage != Stage::Open || job.deadline <= now {
+        return None;
+    }
+    let input = canonical::read_input(&state.inputs.get(&id)?);
+    let settings = &state.config().settings;
+    let attempt = AttemptRecord {
+        node: caller,
+        owner: node.owner,
+        public_key: node.public_key,
+        price: offer.price,
+        claimed: now,
+        end: None,
+        treasury_share: settings.treasury_share,
+        lapse_fee: settings.lapse_fee,
+    };
+    lease::begin(state, now, id, job, attempt);
+    state.count(|counts| {
+        counts.open = counts.open.saturating_sub(1);
+        counts.leased += 1;
+    });
+    let mut running = state.running.get(&(caller, job.model)).unwrap_or_default();
+    running.leases += 1;
+    state.running.insert((caller, job.model), running);
+    Some(Lease {
+        job_id: id,
+        attempt: job.attempts.len() as u32,
+        nonce: state.config().nonce.to_vec(),
+        model: job.model_ref(),
+        model_root: job.model_root.to_vec(),
+        input,
+        parameters: (&job.parameters).into(),
+        seed: job.seed,
+        salt: job.salt.to_vec(),
+        price: offer.price,
+        max_charge: job.lock.amount(),
+        max_prompt_tokens: job.prompt_bound,
+        until: job.lease_until.unwrap_or(job.deadline),
+        deadline: job.deadline,
+    })
+}

@@ -1,0 +1,287 @@
+//! Delivering: the output, inline or uploaded before, with the node's signed receipt. Everything is checked before
+//! anything moves, in the order of `docs/protocol.md`; then the job is settled in the same message. Audits, once they
+//! exist, stand between the check and the settlement.
+
+use crate::due;
+use crate::lease;
+use crate::movement::Charge;
+use crate::records::*;
+use crate::settle;
+use crate::state::State;
+use candid::Principal;
+use emc_protocol::canonical;
+use emc_protocol::escrow::ReceiptRecord;
+use emc_protocol::work::{ChunkArgs, DeliverArgs, DeliverReply};
+use emc_protocol::{
+    ApiError, ErrorDetail, JobId, JobState, Receipt, TextOutput, Timestamp, Tokens, error::code,
+    limits,
+};
+
+/// Most chunks of one upload.
+const CHUNKS: u32 = 64;
+
+/// Takes a part of an output; how many bytes there are now.
+///
+/// # Errors
+/// Where the attempt is not the caller's any more, or the bytes do not belong there.
+pub fn upload_chunk(
+    state: &mut State,
+    now: Timestamp,
+    caller: Principal,
+    args: ChunkArgs,
+) -> Result<u64, ApiError> {
+    let id = args.job_id;
+    if args.bytes.is_empty() {
+        return Err(ApiError::invalid("bytes", "at least one byte"));
+    }
+    let length = args.bytes.len() as u64;
+    if length > limits::CHUNK_BYTES as u64 {
+        return Err(ApiError::limit("bytes", length, limits::CHUNK_BYTES as u64));
+    }
+    let mut job = due::catch_up(state, now, id)?;
+    deliverable(id, &job, caller, args.attempt)?;
+    let upload = job.upload.unwrap_or(Upload {
+        bytes: 0,
+        chunks: 0,
+    });
+    if args.offset < upload.bytes
+        && state.uploads.get(&(id, args.offset)).as_ref() == Some(&args.bytes)
+    {
+        return Ok(upload.bytes);
+    }
+    if args.offset != upload.bytes {
+        let message = format!("{} bytes are here: go on from there.", upload.bytes);
+        return Err(ApiError::new(code::NOT_A_CONTINUATION, message));
+    }
+    let bound = job.output_bound().min(limits::OUTPUT_BYTES as u64);
+    if upload.bytes + length > bound {
+        return Err(ApiError::limit("offset", upload.bytes + length, bound));
+    }
+    if upload.chunks == CHUNKS {
+        return Err(ApiError::limit("chunks", CHUNKS.into(), CHUNKS.into()));
+    }
+    state.uploads.insert((id, args.offset), args.bytes);
+    let upload = Upload {
+        bytes: upload.bytes + length,
+        chunks: upload.chunks + 1,
+    };
+    job.upload = Some(upload);
+    state.jobs.insert(id, job);
+    Ok(upload.bytes)
+}
+
+/// Takes a result, pays for it, and logs its receipt.
+///
+/// # Errors
+/// What is wrong with it; nothing has moved then.
+pub fn deliver(
+    state: &mut State,
+    now: Timestamp,
+    caller: Principal,
+    args: &DeliverArgs,
+) -> Result<DeliverReply, ApiError> {
+    // 1. Check.
+    let id = args.job_id;
+    let mut job = due::catch_up(state, now, id)?;
+    let attempt = deliverable(id, &job, caller, args.attempt)?;
+    let (output, bytes) = output(state, id, &job, args)?;
+    check_bounds(&job, &output, args)?;
+    if args.output_hash != canonical::output_hash(&job.salt, &bytes) {
+        return Err(ApiError::new(
+            code::BAD_OUTPUT_HASH,
+            "output_hash is not the hash of this output with the lease's salt: hash the canonical bytes of docs/spec/receipt.md.",
+        ));
+    }
+    check_continues_preview(state, id, &job, &output)?;
+    let charge = Charge {
+        owner: attempt.owner,
+        charge: check_charge(&job, attempt, args)?,
+        treasury_share: attempt.treasury_share,
+    };
+    let record = check_receipt(state, now, id, &job, attempt, &output, args)?;
+
+    // 2. Apply; nothing fails any more.
+    state.receipts.append(&record);
+    settle::settle(state, now, id, &mut job, &charge);
+    lease::end_attempt(&mut job, End::Delivered);
+    job.usage = Some(UsageRecord(args.usage));
+    job.receipt = Some(record.index);
+    state.outputs.insert(id, bytes);
+    state.jobs.insert(id, job);
+    Ok(DeliverReply {
+        state: Some(JobState::Settled),
+        paid: charge.paid(),
+        receipt: record.index,
+    })
+}
+
+/// Checks that the caller may deliver for this attempt: it holds the lease, or its lease lapsed and nobody else has the
+/// job.
+fn deliverable(
+    id: JobId,
+    job: &JobRecord,
+    caller: Principal,
+    attempt: u32,
+) -> Result<&AttemptRecord, ApiError> {
+    let record = lease::held(id, job, caller, attempt)?;
+    let newest = attempt as usize == job.attempts.len();
+    match job.stage {
+        Stage::Settled => {
+            let message = format!("Job {id} was delivered already.");
+            let state = Some(JobState::Settled);
+            Err(ApiError::new(code::ALREADY_DELIVERED, message).with(ErrorDetail::State { state }))
+        }
+        Stage::Refunded(_) => Err(lease::wrong_state(id, job)),
+        Stage::Leased if newest => Ok(record),
+        Stage::Open if newest && record.end == Some(End::Lapsed) => Ok(record),
+        Stage::Leased | Stage::Open => Err(lease::lost(id)),
+    }
+}
+
+/// The output, inline or as uploaded, with its canonical bytes.
+fn output(
+    state: &State,
+    id: JobId,
+    job: &JobRecord,
+    args: &DeliverArgs,
+) -> Result<(TextOutput, Vec<u8>), ApiError> {
+    if let Some(output) = &args.output {
+        let bytes = canonical::output_bytes(output);
+        if bytes.len() > limits::OUTPUT_INLINE_BYTES {
+            let (got, max) = (bytes.len() as u64, limits::OUTPUT_INLINE_BYTES as u64);
+            return Err(ApiError::limit("output", got, max));
+        }
+        return Ok((output.clone(), bytes));
+    }
+    let mut bytes = Vec::with_capacity(job.upload.map_or(0, |upload| upload.bytes as usize));
+    for chunk in state.uploads.range((id, 0)..=(id, u64::MAX)) {
+        bytes.extend_from_slice(&chunk.value());
+    }
+    let output = canonical::read_output(&bytes).ok_or_else(|| {
+        ApiError::invalid(
+            "output",
+            "given, or uploaded before as the canonical bytes of one output",
+        )
+    })?;
+    Ok((output, bytes))
+}
+
+fn check_bounds(job: &JobRecord, output: &TextOutput, args: &DeliverArgs) -> Result<(), ApiError> {
+    let ids = output.ids.len();
+    if ids > job.parameters.max_tokens as usize {
+        return Err(ApiError::limit(
+            "ids",
+            ids as u64,
+            job.parameters.max_tokens.into(),
+        ));
+    }
+    let bound = JobRecord::text_bound(ids);
+    if output.text.len() > bound {
+        return Err(ApiError::limit(
+            "text",
+            output.text.len() as u64,
+            bound as u64,
+        ));
+    }
+    let usage = &args.usage;
+    if usage.prompt_tokens == 0 || usage.prompt_tokens > job.prompt_bound {
+        return Err(lease::bad_prompt_tokens(job));
+    }
+    if usage.output_tokens != ids as u64 || usage.pixel_steps != 0 {
+        let message = format!(
+            "The output has {ids} tokens: usage.output_tokens must say so, pixel_steps must be 0."
+        );
+        return Err(ApiError::new(code::BAD_USAGE, message));
+    }
+    Ok(())
+}
+
+/// What was shown to the requester must be how the output begins.
+fn check_continues_preview(
+    state: &State,
+    id: JobId,
+    job: &JobRecord,
+    output: &TextOutput,
+) -> Result<(), ApiError> {
+    if job.progress.is_none() {
+        return Ok(());
+    }
+    let preview = state.previews.get(&id).unwrap_or_default();
+    let shown = preview
+        .ids
+        .as_chunks()
+        .0
+        .iter()
+        .map(|id| u32::from_le_bytes(*id));
+    let begins = preview.ids.len() / 4 <= output.ids.len()
+        && shown.zip(&output.ids).all(|(shown, id)| shown == *id)
+        && output.text.starts_with(&preview.text);
+    if begins {
+        return Ok(());
+    }
+    Err(ApiError::new(
+        code::NOT_A_CONTINUATION,
+        "The output does not begin with the partial answer that this attempt has shown.",
+    ))
+}
+
+fn check_charge(
+    job: &JobRecord,
+    attempt: &AttemptRecord,
+    args: &DeliverArgs,
+) -> Result<Tokens, ApiError> {
+    let locked = job.lock.amount();
+    let charge = attempt.price.charge(&args.usage);
+    let charge = charge.map_or(locked, |charge| charge.min(locked));
+    if args.charge != charge {
+        let expected = format!(
+            "{} e8s: the lease's price for this usage, at most its max_charge",
+            charge.0
+        );
+        return Err(ApiError::invalid("charge", expected));
+    }
+    Ok(charge)
+}
+
+/// Builds the receipt from the escrow's own values and what the node sent, and checks the signature over it.
+fn check_receipt(
+    state: &State,
+    now: Timestamp,
+    id: JobId,
+    job: &JobRecord,
+    attempt: &AttemptRecord,
+    output: &TextOutput,
+    args: &DeliverArgs,
+) -> Result<ReceiptRecord, ApiError> {
+    let receipt = Receipt {
+        escrow: state.config().escrow,
+        nonce: state.config().nonce.to_vec(),
+        job_id: id,
+        attempt: args.attempt,
+        model_root: job.model_root.to_vec(),
+        parameters_hash: job.parameters_hash.to_vec(),
+        input_hash: job.input_hash.to_vec(),
+        output_hash: args.output_hash.clone(),
+        seed: job.seed,
+        usage: args.usage,
+        finish_reason: output.finish_reason,
+        charge: args.charge,
+        evidence_root: vec![0; 32],
+    };
+    receipt
+        .verify(&attempt.public_key, &args.signature)
+        .map_err(|error| {
+            let message = format!(
+                "{error}: sign the receipt that docs/spec/receipt.md describes with the node's key."
+            );
+            ApiError::new(code::BAD_SIGNATURE, message)
+        })?;
+    Ok(ReceiptRecord {
+        index: state.receipts.len(),
+        receipt,
+        node: attempt.node,
+        public_key: attempt.public_key.to_vec(),
+        signature: args.signature.clone(),
+        time: now,
+    })
+}

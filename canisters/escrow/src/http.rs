@@ -1,0 +1,94 @@
+//! HTTP: `/metrics`, and `/jobs/<id>/result` for public jobs or with `?capability=<hex>`; JSON, or the bare text with
+//! `?format=text`. Answers are not certified: whoever must be sure makes an update call or checks the receipt.
+
+use crate::state::State;
+use crate::{metrics, view};
+use emc_protocol::{ApiError, FinishReason, JobId, Timestamp};
+use ic_http_types::{HttpRequest, HttpResponse, HttpResponseBuilder};
+
+/// Answers a request.
+pub fn answer(state: &State, now: Timestamp, request: &HttpRequest) -> HttpResponse {
+    if request.method != "GET" && request.method != "HEAD" {
+        return plain(405, "Only GET is answered here.");
+    }
+    let path: Vec<&str> = request.path().trim_matches('/').split('/').collect();
+    match path.as_slice() {
+        ["metrics"] => match metrics::encode(state, now) {
+            Ok(body) => HttpResponseBuilder::ok()
+                .header("Content-Type", "text/plain; version=0.0.4")
+                .header("Cache-Control", "no-store")
+                .with_body_and_content_length(body)
+                .build(),
+            Err(error) => plain(500, &error.to_string()),
+        },
+        ["jobs", id, "result"] => match id.parse() {
+            Ok(id) => result(state, request, id),
+            Err(_) => plain(
+                400,
+                "A job's number is a decimal number: /jobs/<number>/result.",
+            ),
+        },
+        _ => plain(404, "There is /metrics and /jobs/<number>/result."),
+    }
+}
+
+fn result(state: &State, request: &HttpRequest, id: JobId) -> HttpResponse {
+    let capability = request.raw_query_param("capability").map(decode_hex);
+    if capability == Some(None) {
+        return plain(400, "The capability is not hexadecimal.");
+    }
+    match view::result(state, id, capability.flatten().as_deref()) {
+        Ok(output) if request.raw_query_param("format") == Some("text") => {
+            respond(200, "text/plain; charset=utf-8", output.text.into_bytes())
+        }
+        Ok(output) => {
+            let reason = match output.finish_reason {
+                FinishReason::Stop => "stop",
+                FinishReason::Length => "length",
+                FinishReason::StopString => "stop_string",
+            };
+            let body = serde_json::json!({
+                "job_id": id,
+                "finish_reason": reason,
+                "tokens": output.ids.len(),
+                "text": output.text,
+            });
+            respond(200, "application/json", body.to_string().into_bytes())
+        }
+        Err(ApiError { code, message, .. }) => {
+            let body = serde_json::json!({ "code": code, "message": message });
+            respond(404, "application/json", body.to_string().into_bytes())
+        }
+    }
+}
+
+fn plain(status: u16, text: &str) -> HttpResponse {
+    respond(
+        status,
+        "text/plain; charset=utf-8",
+        text.as_bytes().to_vec(),
+    )
+}
+
+fn respond(status: u16, kind: &str, body: Vec<u8>) -> HttpResponse {
+    let mut response = HttpResponseBuilder::ok()
+        .header("Content-Type", kind)
+        .header("Cache-Control", "no-store")
+        .header("X-Content-Type-Options", "nosniff")
+        .with_body_and_content_length(body)
+        .build();
+    response.status_code = status;
+    response
+}
+
+fn decode_hex(text: &str) -> Option<Vec<u8>> {
+    let digits = text.as_bytes();
+    if !digits.len().is_multiple_of(2) {
+        return None;
+    }
+    let digit = |c: u8| char::from(c).to_digit(16);
+    digits
+        .chunks(2)
+        .map(|pair| Some((digit(pair[0])? * 16 + digit(pair[1])?) as u8))
+        .collect()
+}

@@ -1,0 +1,124 @@
+//! Installation and upgrade: what the argument may be, and how settings are checked.
+
+use crate::records::*;
+use crate::state::State;
+use candid::Principal;
+use emc_protocol::escrow::{EscrowArgs, EscrowInit, Settings};
+use emc_protocol::{Seconds, Timestamp, Tokens};
+
+/// Why an argument is not accepted; the message of the failed installation.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ArgumentError {
+    /// An upgrade's argument at an installation.
+    #[error("an installation needs (variant {{ Init = record {{ }} }})")]
+    NeedsInit,
+    /// An installation's argument at an upgrade.
+    #[error(
+        "an upgrade needs (variant {{ Upgrade = record {{ }} }}); Init would be for an installation"
+    )]
+    NeedsUpgrade,
+    /// A canister's id is neither in the argument nor in the environment.
+    #[error(
+        "{0} is missing: name it in the argument, or set the environment variable PUBLIC_CANISTER_ID:{0}"
+    )]
+    NoCanister(&'static str),
+    /// A setting is out of range.
+    #[error("settings.{field} must be {expected}")]
+    Setting {
+        /// Which.
+        field: &'static str,
+        /// What it must be.
+        expected: &'static str,
+    },
+}
+
+/// The configuration of a new installation. `find` looks a canister's id up in the environment, by its name.
+///
+/// # Errors
+/// The argument is not for an installation, a canister is not named anywhere, or a setting is out of range.
+pub fn configure(
+    args: EscrowArgs,
+    find: impl Fn(&str) -> Option<Principal>,
+    installer: Principal,
+    escrow: Principal,
+    now: Timestamp,
+) -> Result<Config, ArgumentError> {
+    let EscrowArgs::Init(EscrowInit {
+        ledger,
+        registry,
+        governor,
+        treasury,
+        settings,
+    }) = args
+    else {
+        return Err(ArgumentError::NeedsInit);
+    };
+    let settings = settings.unwrap_or_default();
+    check(&settings)?;
+    let canister = |given: Option<Principal>, name: &'static str| {
+        given
+            .or_else(|| find(name))
+            .ok_or(ArgumentError::NoCanister(name))
+    };
+    Ok(Config {
+        escrow,
+        ledger: canister(ledger, "ledger")?,
+        registry: canister(registry, "registry")?,
+        governor: governor.unwrap_or(installer),
+        treasury: treasury.unwrap_or(installer),
+        settings: (&settings).into(),
+        nonce: crate::secret::nonce(escrow, now),
+        secret: None,
+    })
+}
+
+/// Applies an upgrade's argument.
+///
+/// # Errors
+/// The argument is not for an upgrade, or a setting is out of range.
+pub fn upgrade(state: &mut State, args: Option<EscrowArgs>) -> Result<(), ArgumentError> {
+    let change = match args {
+        None => return Ok(()),
+        Some(EscrowArgs::Init(_)) => return Err(ArgumentError::NeedsUpgrade),
+        Some(EscrowArgs::Upgrade(change)) => change,
+    };
+    if let Some(settings) = &change.settings {
+        check(settings)?;
+    }
+    state.configure(|config| {
+        config.governor = change.governor.unwrap_or(config.governor);
+        config.treasury = change.treasury.unwrap_or(config.treasury);
+        if let Some(settings) = &change.settings {
+            config.settings = settings.into();
+        }
+    });
+    Ok(())
+}
+
+fn check(settings: &Settings) -> Result<(), ArgumentError> {
+    let day = Seconds(24 * 3600);
+    let wrong = |field, expected| Err(ArgumentError::Setting { field, expected });
+    if settings.treasury_share > 10_000 {
+        return wrong("treasury_share", "at most 10000 basis points");
+    }
+    if !(Seconds(5)..=day).contains(&settings.lease_base) {
+        return wrong("lease_base", "between 5 seconds and a day");
+    }
+    if settings.lease_per_1000_tokens > day {
+        return wrong("lease_per_1000_tokens", "at most a day");
+    }
+    if !(1..=16).contains(&settings.max_attempts) {
+        return wrong("max_attempts", "between 1 and 16");
+    }
+    if !(Seconds(60)..=Seconds(3_650 * day.0)).contains(&settings.retention) {
+        return wrong("retention", "between a minute and ten years");
+    }
+    if !(1..=100_000).contains(&settings.max_open_jobs) {
+        return wrong("max_open_jobs", "between 1 and 100000");
+    }
+    let most = Tokens(u64::MAX.into());
+    if settings.lapse_fee > most || settings.minimum_transfer > most {
+        return wrong("lapse_fee and minimum_transfer", "amounts that can exist");
+    }
+    Ok(())
+}

@@ -1,0 +1,147 @@
+//! What the canister was installed with, its settings, and its counters.
+
+use crate::stored::{self, stored};
+use candid::Principal;
+use emc_protocol::{Seconds, Timestamp, Tokens, escrow::Settings};
+use minicbor::{Decode, Encode};
+
+/// What the canister was installed with, and what was fixed afterwards.
+#[derive(Encode, Decode, Clone, Debug, PartialEq)]
+pub struct Config {
+    /// This escrow.
+    #[cbor(n(0), with = "stored::principal")]
+    pub escrow: Principal,
+    /// The token's ledger.
+    #[cbor(n(1), with = "stored::principal")]
+    pub ledger: Principal,
+    /// The registry.
+    #[cbor(n(2), with = "stored::principal")]
+    pub registry: Principal,
+    /// Who may change settings.
+    #[cbor(n(3), with = "stored::principal")]
+    pub governor: Principal,
+    /// Who may withdraw the treasury.
+    #[cbor(n(4), with = "stored::principal")]
+    pub treasury: Principal,
+    /// The settings.
+    #[n(5)]
+    pub settings: SettingsRecord,
+    /// The installation's nonce.
+    #[cbor(n(6), with = "minicbor::bytes")]
+    pub nonce: [u8; 16],
+    /// What salts and capabilities are derived from; `None` until it has come from `raw_rand`.
+    #[n(7)]
+    pub secret: Option<Secret>,
+}
+
+/// 32 random bytes that nobody outside sees.
+#[derive(Encode, Decode, Clone, Copy, PartialEq)]
+#[cbor(transparent)]
+pub struct Secret(#[cbor(n(0), with = "minicbor::bytes")] pub [u8; 32]);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// Stored form of [`Settings`].
+#[derive(Encode, Decode, Clone, Debug, PartialEq)]
+pub struct SettingsRecord {
+    /// In basis points.
+    #[n(0)]
+    pub treasury_share: u16,
+    /// Paid by the owner to the requester.
+    #[cbor(n(1), with = "stored::tokens")]
+    pub lapse_fee: Tokens,
+    /// Shortest lease.
+    #[cbor(n(2), with = "stored::seconds")]
+    pub lease_base: Seconds,
+    /// Per 1,000 output tokens asked for.
+    #[cbor(n(3), with = "stored::seconds")]
+    pub lease_per_1000_tokens: Seconds,
+    /// Distinct owners.
+    #[n(4)]
+    pub max_attempts: u32,
+    /// How long results are kept.
+    #[cbor(n(5), with = "stored::seconds")]
+    pub retention: Seconds,
+    /// Per requester.
+    #[n(6)]
+    pub max_open_jobs: u32,
+    /// Least deposit or withdrawal.
+    #[cbor(n(7), with = "stored::tokens")]
+    pub minimum_transfer: Tokens,
+}
+
+impl From<&Settings> for SettingsRecord {
+    fn from(s: &Settings) -> Self {
+        Self {
+            treasury_share: s.treasury_share,
+            lapse_fee: s.lapse_fee,
+            lease_base: s.lease_base,
+            lease_per_1000_tokens: s.lease_per_1000_tokens,
+            max_attempts: s.max_attempts,
+            retention: s.retention,
+            max_open_jobs: s.max_open_jobs,
+            minimum_transfer: s.minimum_transfer,
+        }
+    }
+}
+
+impl From<&SettingsRecord> for Settings {
+    fn from(s: &SettingsRecord) -> Self {
+        Self {
+            treasury_share: s.treasury_share,
+            lapse_fee: s.lapse_fee,
+            lease_base: s.lease_base,
+            lease_per_1000_tokens: s.lease_per_1000_tokens,
+            max_attempts: s.max_attempts,
+            retention: s.retention,
+            max_open_jobs: s.max_open_jobs,
+            minimum_transfer: s.minimum_transfer,
+        }
+    }
+}
+
+/// Jobs, counted.
+#[derive(Encode, Decode, Clone, Copy, Debug, Default, PartialEq)]
+pub struct Counts {
+    /// Ever submitted; also the newest job's number.
+    #[n(0)]
+    pub jobs: u64,
+    /// Open now.
+    #[n(1)]
+    pub open: u64,
+    /// Leased now.
+    #[n(2)]
+    pub leased: u64,
+    /// Ever settled.
+    #[n(3)]
+    pub settled: u64,
+    /// Ever refunded.
+    #[n(4)]
+    pub refunded: u64,
+    /// Leases that ever lapsed.
+    #[n(5)]
+    pub lapsed: u64,
+    /// Model numbers given out.
+    #[n(6)]
+    pub models: u32,
+}
+
+/// How far the feed is known.
+#[derive(Encode, Decode, Clone, Copy, Debug, Default, PartialEq)]
+pub struct FeedRecord {
+    /// The newest change that was applied.
+    #[n(0)]
+    pub sequence: u64,
+    /// When all changes were last known to be here.
+    #[cbor(n(1), with = "stored::maybe_time")]
+    pub time: Option<Timestamp>,
+}
+
+/// A value that a cell holds; empty before the first installation has written it.
+#[derive(Encode, Decode, Clone, Debug, Default, PartialEq)]
+pub struct ConfigCell(#[n(0)] pub Option<Config>);
+stored!(ConfigCell, Counts, FeedRecord);

@@ -1,0 +1,14 @@
+//! Tests of the rules, natively: a small world around a state, sentences about each rule, and random sequences that
+//! check the named invariants after every action.
+
+mod deliveries;
+mod invariants;
+mod jobs;
+mod leases;
+mod ledger;
+mod money;
+mod reached;
+mod sequences;
+mod sight;
+mod submissions;
+mod world;

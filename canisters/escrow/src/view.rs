@@ -1,0 +1,304 @@
+//! What callers may see. Everybody sees a job's terms, hashes and money; prompt, partial answer and result are for the
+//! requester, for the bearer of the capability, and, the result of a public job, for all.
+
+use crate::records::*;
+use crate::state::State;
+use crate::submit;
+use candid::Principal;
+use emc_protocol::canonical;
+use emc_protocol::escrow::{EscrowInfo, ReceiptRecord};
+use emc_protocol::job::{Attempt, JobFilter, JobPage, Preview, PrivateView};
+use emc_protocol::work::WorkSummary;
+use emc_protocol::{
+    ApiError, ByteBuf, Job, JobId, ModelRef, TextOutput, Timestamp, error::code, limits,
+};
+
+/// Bytes of prompts and results in one page of a list; the first job always fits.
+const PAGE_BYTES: u64 = 1_000_000;
+/// Jobs that a filtered list looks at.
+const LOOK: usize = 10_000;
+
+/// How much of a job a caller may see.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sight {
+    /// Prompt, partial answer and result.
+    All,
+    /// The result.
+    Result,
+    /// Neither.
+    Terms,
+}
+
+fn sight(
+    state: &State,
+    id: JobId,
+    job: &JobRecord,
+    caller: Principal,
+    capability: Option<&[u8]>,
+) -> Sight {
+    let bearer = capability
+        .zip(state.config().secret)
+        .is_some_and(|(capability, secret)| capability == crate::secret::capability(&secret, id));
+    if bearer || (caller == job.requester && caller != Principal::anonymous()) {
+        Sight::All
+    } else if job.public {
+        Sight::Result
+    } else {
+        Sight::Terms
+    }
+}
+
+/// A job as a caller may see it.
+///
+/// # Errors
+/// There is no such job.
+pub fn get_job(
+    state: &State,
+    caller: Principal,
+    id: JobId,
+    capability: Option<&[u8]>,
+) -> Result<Job, ApiError> {
+    let job = state.job(id)?;
+    let sight = sight(state, id, &job, caller, capability);
+    Ok(view(state, id, &job, sight))
+}
+
+/// The result of a job, for whom it may be shown.
+///
+/// # Errors
+/// There is no such job or result, or it is not the caller's to see; the error does not say which.
+pub fn result(state: &State, id: JobId, capability: Option<&[u8]>) -> Result<TextOutput, ApiError> {
+    let hidden = || {
+        let message = format!(
+            "Job {id} has no result that can be shown: it is not settled, its result's time is over, or the capability is missing."
+        );
+        ApiError::new(code::NOT_FOUND, message)
+    };
+    let job = state.jobs.get(&id).ok_or_else(hidden)?;
+    if sight(state, id, &job, Principal::anonymous(), capability) == Sight::Terms {
+        return Err(hidden());
+    }
+    output(state, id).ok_or_else(hidden)
+}
+
+fn output(state: &State, id: JobId) -> Option<TextOutput> {
+    canonical::read_output(&state.outputs.get(&id)?)
+}
+
+/// A page of a requester's jobs, newest first.
+///
+/// # Errors
+/// The limit is too large.
+pub fn list_jobs(
+    state: &State,
+    caller: Principal,
+    filter: &JobFilter,
+) -> Result<JobPage, ApiError> {
+    let limit = page(filter.limit)?;
+    let requester = filter.requester.unwrap_or(caller);
+    let before = filter.before.unwrap_or(u64::MAX);
+    let mut jobs = Vec::new();
+    let mut bytes = 0;
+    let mine = state
+        .by_requester
+        .range((requester, 0)..(requester, before));
+    for entry in mine.rev().take(LOOK) {
+        let id = entry.key().1;
+        let Some(job) = state.jobs.get(&id) else {
+            continue;
+        };
+        if filter
+            .state
+            .is_some_and(|wanted| wanted != job.stage.state())
+        {
+            continue;
+        }
+        let sight = sight(state, id, &job, caller, None);
+        if sight != Sight::Terms {
+            bytes += 1_024 + job.input_bytes + state.outputs.get(&id).map_or(0, |o| o.len() as u64);
+        }
+        if jobs.len() == limit || (bytes > PAGE_BYTES && !jobs.is_empty()) {
+            return Ok(JobPage { jobs, more: true });
+        }
+        jobs.push(view(state, id, &job, sight));
+    }
+    Ok(JobPage { jobs, more: false })
+}
+
+fn page(limit: Option<u32>) -> Result<usize, ApiError> {
+    let limit = limit.unwrap_or(limits::PAGE);
+    if limit > limits::PAGE {
+        return Err(ApiError::limit("limit", limit.into(), limits::PAGE.into()));
+    }
+    Ok(limit as usize)
+}
+
+fn view(state: &State, id: JobId, job: &JobRecord, sight: Sight) -> Job {
+    let attempts = job.attempts.iter().zip(1..);
+    Job {
+        id,
+        requester: job.requester,
+        model: job.model_ref(),
+        state: Some(job.stage.state()),
+        refund_reason: job.stage.refund_reason(),
+        created: job.created,
+        deadline: job.deadline,
+        lease_until: job.lease_until,
+        finished: job.finished,
+        seed: job.seed,
+        input_hash: job.input_hash.to_vec(),
+        parameters_hash: job.parameters_hash.to_vec(),
+        locked: job.max_price,
+        charged: job.charged,
+        usage: job.usage.map(|usage| usage.0),
+        attempts: attempts
+            .map(|(a, number)| attempt(a, number, sight))
+            .collect(),
+        postings: job.movements.iter().flat_map(|m| m.postings()).collect(),
+        visibility: Some(job.visibility()),
+        private: (sight != Sight::Terms).then(|| private(state, id, job, sight)),
+    }
+}
+
+/// The reason of a decline is the node's free text, meant for the requester.
+fn attempt(a: &AttemptRecord, number: u32, sight: Sight) -> Attempt {
+    let end = a.end.as_ref().map(|end| match end {
+        End::Declined(_) if sight != Sight::All => (&End::Declined(String::new())).into(),
+        end => end.into(),
+    });
+    Attempt {
+        number,
+        node: a.node,
+        owner: a.owner,
+        price: a.price,
+        claimed: a.claimed,
+        end,
+    }
+}
+
+/// The salt would let anyone guess a short prompt from its hash, so only those who may see the prompt get it.
+fn private(state: &State, id: JobId, job: &JobRecord, sight: Sight) -> PrivateView {
+    let all = sight == Sight::All;
+    let preview = job.progress.filter(|_| all).map(|progress| Preview {
+        tokens: progress.ids,
+        text: state.previews.get(&id).unwrap_or_default().text,
+        time: progress.time,
+    });
+    PrivateView {
+        salt: if all { job.salt.to_vec() } else { vec![] },
+        input: match all {
+            true => state
+                .inputs
+                .get(&id)
+                .and_then(|bytes| canonical::read_input(&bytes)),
+            false => None,
+        },
+        parameters: (&job.parameters).into(),
+        preview,
+        output: output(state, id),
+    }
+}
+
+/// The receipt of a settled job.
+///
+/// # Errors
+/// There is no such job, or it has no receipt.
+pub fn receipt(state: &State, id: JobId) -> Result<ReceiptRecord, ApiError> {
+    let index = state.job(id)?.receipt;
+    let config = state.config();
+    index
+        .and_then(|index| state.receipts.get(index, config.escrow, config.nonce))
+        .ok_or_else(|| {
+            ApiError::new(
+                code::NOT_FOUND,
+                format!("Job {id} has no receipt: it was not delivered."),
+            )
+        })
+}
+
+/// Receipts from a number on.
+///
+/// # Errors
+/// The limit is too large.
+pub fn receipts(state: &State, start: u64, limit: u32) -> Result<Vec<ReceiptRecord>, ApiError> {
+    let limit = page(Some(limit))? as u64;
+    let config = state.config();
+    let end = start.saturating_add(limit).min(state.receipts.len());
+    Ok((start..end)
+        .filter_map(|index| state.receipts.get(index, config.escrow, config.nonce))
+        .collect())
+}
+
+/// How much work of these models waits; of all where none is named.
+///
+/// # Errors
+/// Too many models.
+pub fn work_available(state: &State, models: &[ModelRef]) -> Result<Vec<WorkSummary>, ApiError> {
+    if models.len() > limits::OFFERS {
+        let (got, max) = (models.len() as u64, limits::OFFERS as u64);
+        return Err(ApiError::limit("models", got, max));
+    }
+    let mut numbers: Vec<u32> = Vec::new();
+    if models.is_empty() {
+        numbers.extend(state.waiting.keys().take(limits::PAGE as usize));
+    }
+    for model in models {
+        let (low, high) = (
+            model.version.unwrap_or(0),
+            model.version.unwrap_or(u32::MAX),
+        );
+        let keys = submit::model_key(&model.id, low)..=submit::model_key(&model.id, high);
+        numbers.extend(
+            state
+                .model_numbers
+                .range(keys)
+                .rev()
+                .take(16)
+                .map(|e| e.value()),
+        );
+    }
+    numbers.sort_unstable();
+    numbers.dedup();
+    Ok(numbers
+        .into_iter()
+        .filter_map(|number| summary(state, number))
+        .collect())
+}
+
+fn summary(state: &State, number: u32) -> Option<WorkSummary> {
+    let waiting = state.waiting.get(&number)?;
+    let model = state.models.get(&number)?;
+    let oldest = state.open.range((number, 0)..=(number, u64::MAX)).next()?;
+    Some(WorkSummary {
+        model: ModelRef {
+            id: model.id,
+            version: Some(model.version),
+        },
+        open: waiting.jobs,
+        output_tokens: waiting.output_tokens,
+        oldest: state
+            .jobs
+            .get(&oldest.key().1)
+            .map_or(Timestamp(0), |job| job.created),
+    })
+}
+
+/// The escrow's settings and state.
+pub fn info(state: &State) -> EscrowInfo {
+    let (config, counts, feed) = (state.config(), state.counts.get(), state.feed.get());
+    EscrowInfo {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        ledger: config.ledger,
+        registry: config.registry,
+        governor: config.governor,
+        treasury: config.treasury,
+        settings: (&config.settings).into(),
+        nonce: config.secret.map(|_| ByteBuf::from(config.nonce.to_vec())),
+        feed_sequence: feed.sequence,
+        feed_time: feed.time,
+        jobs: counts.jobs,
+        open: counts.open,
+        leased: counts.leased,
+        receipts: state.receipts.len(),
+    }
+}

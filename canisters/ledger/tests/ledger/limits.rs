@@ -1,0 +1,81 @@
+//! Who calls too often is slowed, and nobody else is.
+
+use crate::world::*;
+use emc_ledger::{
+    config::{InitArgs, UpgradeArgs},
+    rate_limit::RateLimit,
+    tokens::Tokens,
+};
+use icrc_ledger_types::{
+    icrc1::transfer::TransferError,
+    icrc2::{approve::ApproveError, transfer_from::TransferFromError},
+};
+
+fn limited() -> World {
+    World::with(InitArgs {
+        initial_balances: vec![
+            (ALICE.account(), Tokens(1_000)),
+            (BOB.account(), Tokens(500)),
+        ],
+        rate_limit: Some(RateLimit {
+            burst: 2,
+            per_minute: 60,
+        }),
+        exempt_principals: Some(vec![BOB.principal()]),
+        ..settings()
+    })
+}
+
+#[test]
+fn a_flood_is_answered_temporarily_unavailable_and_served_again_later() {
+    let mut world = limited();
+    assert!(world.transfer(ALICE, send(BOB, 1u8)).is_ok());
+    assert!(world.approve(ALICE, allow(BOB, 100u8)).is_ok());
+    let unavailable = Err(TransferError::TemporarilyUnavailable);
+    assert_eq!(world.transfer(ALICE, send(BOB, 1u8)), unavailable);
+    assert_eq!(
+        world.approve(ALICE, allow(BOB, 1u8)),
+        Err(ApproveError::TemporarilyUnavailable)
+    );
+    assert_eq!(
+        world.transfer_from(ALICE, spend(BOB, ALICE, 1u8)),
+        Err(TransferFromError::TemporarilyUnavailable)
+    );
+    world.now += SECOND;
+    assert!(world.transfer(ALICE, send(BOB, 1u8)).is_ok());
+}
+
+#[test]
+fn calls_that_fail_count_too() {
+    let mut world = limited();
+    for _ in 0..2 {
+        let answer = world.transfer(CAROL, send(BOB, 1u8));
+        assert!(matches!(
+            answer,
+            Err(TransferError::InsufficientFunds { .. })
+        ));
+    }
+    assert_eq!(
+        world.transfer(CAROL, send(BOB, 1u8)),
+        Err(TransferError::TemporarilyUnavailable)
+    );
+}
+
+#[test]
+fn the_exempt_and_the_minter_are_not_limited() {
+    let mut world = limited();
+    for _ in 0..10 {
+        assert!(world.transfer(BOB, send(ALICE, 1u8)).is_ok());
+        assert!(world.transfer(MINTER, send(ALICE, 1u8)).is_ok());
+    }
+    let nobody = UpgradeArgs {
+        exempt_principals: Some(vec![]),
+        ..UpgradeArgs::default()
+    };
+    world
+        .ledger
+        .reconfigure(nobody)
+        .expect("the setting is good");
+    let served = (0..10).filter(|_| world.transfer(BOB, send(ALICE, 1u8)).is_ok());
+    assert_eq!(served.count(), 2);
+}

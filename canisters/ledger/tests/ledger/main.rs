@@ -1,0 +1,15 @@
+//! Tests of the ledger's rules, natively, over plain memory and without any network.
+
+mod approvals;
+mod block_log;
+mod deduplication;
+mod interface;
+mod layout;
+mod lifecycle;
+mod limits;
+mod oracle;
+mod random_calls;
+mod random_steps;
+mod replay;
+mod transfers;
+mod world;

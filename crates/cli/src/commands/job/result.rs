@@ -1,0 +1,69 @@
+//! `emc job result`: a finished job's answer.
+
+use crate::decimals::{Capability, capability};
+use crate::{cli::Globals, output, session::Session, words};
+use anyhow::{Result, bail};
+use clap::Args;
+use emc_client::protocol::job::{JobId, JobState};
+use serde_json::json;
+
+/// A finished job's answer, on standard output alone.
+#[derive(Debug, Args)]
+pub struct JobOutput {
+    /// Its number
+    job: JobId,
+    /// What lets you read somebody else's job
+    #[arg(long, value_name = "HEX", value_parser = capability)]
+    capability: Option<Capability>,
+    /// Wait until it is there
+    #[arg(long)]
+    wait: bool,
+}
+
+impl JobOutput {
+    pub async fn run(self, globals: &Globals) -> Result<()> {
+        let session = Session::open(globals).await?;
+        let escrow = session.escrow();
+        let capability = self.capability.as_ref().map(|c| c.0.as_slice());
+        let job = if self.wait {
+            escrow.wait_for(self.job, capability, |_| {}).await?.job
+        } else {
+            escrow.get_job(self.job, capability).await?
+        };
+        let Some(private) = &job.private else {
+            bail!(
+                "job {} is not yours to read; its capability would let you (`--capability`)",
+                job.id
+            );
+        };
+        match (&private.output, job.state) {
+            (Some(found), _) if globals.json => {
+                output::json(&json!({ "job": job.id, "output": words::output_json(found) }))
+            }
+            (Some(found), _) if output::is_terminal() => {
+                output::line(output::harmless(&found.text))
+            }
+            (Some(found), _) => output::line(&found.text),
+            (None, Some(JobState::Refunded)) => {
+                bail!(
+                    "job {} has no answer: {}",
+                    job.id,
+                    words::refund(job.refund_reason)
+                )
+            }
+            (None, Some(JobState::Settled)) => {
+                bail!(
+                    "the answer of job {} is no longer kept; its receipt is (`emc receipt get {}`)",
+                    job.id,
+                    job.id
+                )
+            }
+            (None, state) => bail!(
+                "job {} is not finished, it is {}; wait for it with `emc job result {} --wait`",
+                job.id,
+                words::state(state),
+                job.id
+            ),
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! `emc quote`: what a job would cost.
+
+use crate::question::{Sampling, prompt};
+use crate::{cli::Globals, output, session::Session, words};
+use anyhow::Result;
+use clap::Args;
+use emc_client::protocol::JobInput;
+use emc_client::protocol::escrow::QuoteArgs;
+use emc_client::protocol::job::{ChatMessage, ChatRole};
+use serde_json::json;
+
+/// What a job would cost, and who could do it. Free, and nothing is submitted (but the escrow sees the prompt).
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  emc quote --max-tokens 500 Why is the sky blue?")]
+pub struct Quote {
+    #[command(flatten)]
+    sampling: Sampling,
+    /// The prompt; standard input where there is none
+    prompt: Vec<String>,
+}
+
+impl Quote {
+    pub async fn run(self, globals: &Globals) -> Result<()> {
+        let content = prompt(&self.prompt)?;
+        let session = Session::open(globals).await?;
+        let model = self.sampling.model(&session.registry()).await?;
+        let quote = session
+            .escrow()
+            .quote(QuoteArgs {
+                model,
+                input: JobInput::Chat {
+                    messages: vec![ChatMessage {
+                        role: ChatRole::User,
+                        content,
+                    }],
+                },
+                parameters: self.sampling.parameters(),
+            })
+            .await?;
+        if globals.json {
+            return output::json(&json!({
+                "model": words::model(&quote.model),
+                "nodes": quote.nodes,
+                "owners": quote.owners,
+                "cheapest": quote.cheapest.as_ref().map(words::price_json),
+                "dearest": quote.dearest.as_ref().map(words::price_json),
+                "prompt_tokens": quote.prompt_tokens,
+                "lowest_max_price": quote.lowest_max_price.map(words::emc),
+                "highest_max_price": quote.highest_max_price.map(words::emc),
+                "waiting": quote.waiting,
+            }));
+        }
+        let none = || "-".to_owned();
+        let price = |price: Option<_>| price.as_ref().map_or_else(none, words::price);
+        let amount = |amount: Option<_>| {
+            amount.map_or_else(none, |amount: emc_client::protocol::Tokens| {
+                format!("{amount} EMC")
+            })
+        };
+        output::fields(&[
+            ("model", words::model(&quote.model)),
+            (
+                "live nodes",
+                format!("{} of {} owners", quote.nodes, quote.owners),
+            ),
+            ("waiting jobs", quote.waiting.to_string()),
+            ("prompt", format!("about {} tokens", quote.prompt_tokens)),
+            (
+                "cheapest, EMC per million prompt / output tokens",
+                price(quote.cheapest),
+            ),
+            ("dearest", price(quote.dearest)),
+            (
+                "least --max-price for one node",
+                amount(quote.lowest_max_price),
+            ),
+            (
+                "least --max-price for every node",
+                amount(quote.highest_max_price),
+            ),
+        ])
+    }
+}

@@ -1,0 +1,110 @@
+//! What chat and quote share: the model, the parameters and the prompt on the command line.
+
+use crate::{decimals, words};
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use emc_client::Registry;
+use emc_client::protocol::model::{ModelFilter, Task};
+use emc_client::protocol::{ModelRef, Parameters, limits};
+use std::collections::BTreeSet;
+use std::io::{IsTerminal, Read};
+
+/// How the answer is chosen.
+#[derive(Clone, Debug, Args)]
+pub struct Sampling {
+    /// The model, or model@version [default: the only one there is]
+    #[arg(long, short = 'm', env = "EMC_MODEL", value_name = "MODEL", value_parser = words::model_ref, help_heading = "Model")]
+    pub model: Option<ModelRef>,
+    /// Most tokens of the answer
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=i64::from(limits::OUTPUT_TOKENS)), help_heading = "Model")]
+    pub max_tokens: u32,
+    /// 0 always takes the likeliest token; 1 follows the model's own probabilities
+    #[arg(long, default_value = "0", value_name = "DECIMAL", value_parser = decimals::temperature, help_heading = "Model")]
+    pub temperature: u32,
+    /// Keep the likeliest tokens up to this probability in all
+    #[arg(long, default_value = "1", value_name = "DECIMAL", value_parser = decimals::probability, help_heading = "Model")]
+    pub top_p: u32,
+    /// Keep this many of the likeliest tokens; 0 keeps all
+    #[arg(long, default_value_t = 0, help_heading = "Model")]
+    pub top_k: u32,
+    /// Keep tokens at least this likely relative to the likeliest
+    #[arg(long, default_value = "0", value_name = "DECIMAL", value_parser = decimals::probability, help_heading = "Model")]
+    pub min_p: u32,
+    /// End the answer before this text (may be repeated)
+    #[arg(long, value_name = "TEXT", help_heading = "Model")]
+    pub stop: Vec<String>,
+}
+
+impl Sampling {
+    /// As the protocol has them.
+    pub fn parameters(&self) -> Parameters {
+        Parameters {
+            max_tokens: self.max_tokens,
+            temperature_milli: self.temperature,
+            top_k: self.top_k,
+            top_p_milli: self.top_p,
+            min_p_milli: self.min_p,
+            stop: self.stop.clone(),
+        }
+    }
+
+    /// The model that is meant: the one that is named, or the only one for chat.
+    pub async fn model(&self, registry: &Registry) -> Result<ModelRef> {
+        if let Some(model) = &self.model {
+            return Ok(model.clone());
+        }
+        let filter = ModelFilter {
+            task: Some(Task::Chat),
+            ..ModelFilter::default()
+        };
+        let models = registry.all_models(filter).await?;
+        let ids: BTreeSet<_> = models
+            .into_iter()
+            .filter(|m| !m.retired)
+            .map(|m| m.id)
+            .collect();
+        let mut ids: Vec<_> = ids.into_iter().collect();
+        match ids.len() {
+            0 => bail!("there is no chat model in the catalogue yet"),
+            1 => Ok(ModelRef {
+                id: ids.remove(0),
+                version: None,
+            }),
+            _ => bail!("which model? Choose with --model: {}", ids.join(", ")),
+        }
+    }
+}
+
+/// The prompt: the arguments, or standard input where there are none or one is `-`.
+pub fn prompt(arguments: &[String]) -> Result<String> {
+    let text = arguments.join(" ");
+    let prompt = if text.is_empty() || text == "-" {
+        if std::io::stdin().is_terminal() && text.is_empty() {
+            bail!("what is the question? For example: emc chat Why is the sky blue?");
+        }
+        let mut input = String::new();
+        std::io::stdin()
+            .read_to_string(&mut input)
+            .context("cannot read the prompt from standard input")?;
+        input
+    } else {
+        text
+    };
+    let prompt = prompt.trim_end_matches(['\n', '\r']).to_owned();
+    if prompt.trim().is_empty() {
+        bail!("the prompt is empty");
+    }
+    Ok(prompt)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_on_the_command_line_make_one_prompt() {
+        let words = ["Why", "is", "the", "sky", "blue?"].map(String::from);
+        assert_eq!(prompt(&words).unwrap(), "Why is the sky blue?");
+        assert!(prompt(&["  ".to_owned()]).is_err());
+    }
+}

@@ -1,0 +1,218 @@
+//! The embedded network's control interface (`/_/...`): time, faults, the log of messages.
+
+use anyhow::{Context, Result, ensure};
+use candid::Principal;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::time::Duration;
+
+/// What to do to a call between canisters.
+#[derive(Serialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultKind {
+    /// The call is not delivered.
+    Reject,
+    /// The callee runs, then traps at its end and is rolled back.
+    TrapCallee,
+    /// The callee runs and commits; the caller never learns the answer.
+    LoseReply,
+    /// The caller's callback runs, then traps at its end and is rolled back.
+    TrapCallback,
+}
+
+/// A fault that waits for the calls it applies to.
+#[derive(Serialize, Clone, Debug)]
+pub struct Fault {
+    /// What to do.
+    pub kind: FaultKind,
+    /// Only calls from this canister.
+    pub caller: Option<Principal>,
+    /// Only calls to this canister.
+    pub callee: Option<Principal>,
+    /// Only calls of this method.
+    pub method: Option<String>,
+    /// Leave this many matching calls alone first.
+    pub skip: u64,
+    /// Then do it to this many.
+    pub count: u64,
+}
+
+impl Fault {
+    /// A fault for the next call of `method` from `caller`.
+    pub fn next(kind: FaultKind, caller: Principal, method: &str) -> Self {
+        Self {
+            kind,
+            caller: Some(caller),
+            callee: None,
+            method: Some(method.to_owned()),
+            skip: 0,
+            count: 1,
+        }
+    }
+}
+
+/// A fault as the network reports it.
+#[derive(Deserialize, Clone, Debug)]
+pub struct FiredFault {
+    /// Its number.
+    pub id: u64,
+    /// How often it has applied.
+    pub fired: u64,
+}
+
+/// One executed message, from the network's log.
+#[derive(Deserialize, Clone, Debug)]
+pub struct LogLine {
+    /// Its number.
+    pub n: u64,
+    /// The canister that ran.
+    pub canister: String,
+    /// The method, or the kind of message.
+    pub method: String,
+    /// Instructions.
+    pub instructions: u64,
+    /// How it ended.
+    pub outcome: String,
+}
+
+/// Talks to the control interface of an embedded network.
+#[derive(Clone, Debug)]
+pub struct Control {
+    url: String,
+    http: reqwest::Client,
+    effective: Option<Principal>,
+}
+
+impl Control {
+    /// The control interface at `url`, or `None` where the network there has none.
+    pub async fn at(url: &str) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Status {
+            implementation: String,
+            default_effective_canister_id: Principal,
+        }
+        let url = url.trim_end_matches('/').to_owned();
+        let mut control = Self {
+            url,
+            http: reqwest::Client::new(),
+            effective: None,
+        };
+        let status: Status = control.get("status").await.ok()?;
+        control.effective = Some(status.default_effective_canister_id);
+        (status.implementation == "emc-localnet").then_some(control)
+    }
+
+    /// The id by which the network places new canisters.
+    pub fn effective_canister_id(&self) -> Option<Principal> {
+        self.effective
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        let url = format!("{}/_/{path}", self.url);
+        let answer = self
+            .http
+            .get(&url)
+            .send()
+            .await
+            .with_context(|| format!("GET {url}"))?;
+        read(&url, answer).await
+    }
+
+    async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
+        let url = format!("{}/_/{path}", self.url);
+        let answer = self
+            .http
+            .post(&url)
+            .json(body)
+            .send()
+            .await
+            .with_context(|| format!("POST {url}"))?;
+        read(&url, answer).await
+    }
+
+    /// Moves the canisters' clock forward, then lets due timers run.
+    ///
+    /// # Errors
+    /// If the network does not answer.
+    pub async fn advance(&self, by: Duration) -> Result<()> {
+        let _: serde_json::Value = self
+            .post(
+                "time",
+                &serde_json::json!({ "advance_s": by.as_secs_f64() }),
+            )
+            .await?;
+        self.tick().await
+    }
+
+    /// Runs due timers and ready messages now; returns when there is nothing left to do.
+    ///
+    /// # Errors
+    /// If the network does not answer.
+    pub async fn tick(&self) -> Result<()> {
+        let _: serde_json::Value = self.post("tick", &serde_json::json!({})).await?;
+        Ok(())
+    }
+
+    /// Sets a fault; returns its number.
+    ///
+    /// # Errors
+    /// If the network refuses it.
+    pub async fn fault(&self, fault: &Fault) -> Result<u64> {
+        #[derive(Deserialize)]
+        struct Set {
+            id: u64,
+        }
+        let set: Set = self.post("faults", fault).await?;
+        Ok(set.id)
+    }
+
+    /// How often a fault has applied.
+    ///
+    /// # Errors
+    /// If the network does not know it.
+    pub async fn fired(&self, id: u64) -> Result<u64> {
+        let faults: Vec<FiredFault> = self.get("faults").await?;
+        let fault = faults
+            .iter()
+            .find(|fault| fault.id == id)
+            .with_context(|| format!("there is no fault {id}"))?;
+        Ok(fault.fired)
+    }
+
+    /// Removes all faults.
+    ///
+    /// # Errors
+    /// If the network does not answer.
+    pub async fn clear_faults(&self) -> Result<()> {
+        let url = format!("{}/_/faults", self.url);
+        let answer = self
+            .http
+            .delete(&url)
+            .send()
+            .await
+            .with_context(|| format!("DELETE {url}"))?;
+        ensure!(
+            answer.status().is_success(),
+            "DELETE {url}: {}",
+            answer.status()
+        );
+        Ok(())
+    }
+
+    /// The messages executed after number `after`.
+    ///
+    /// # Errors
+    /// If the network does not answer.
+    pub async fn log(&self, after: u64) -> Result<Vec<LogLine>> {
+        self.get(&format!("log?after={after}")).await
+    }
+}
+
+async fn read<T: DeserializeOwned>(url: &str, answer: reqwest::Response) -> Result<T> {
+    let status = answer.status();
+    let body = answer
+        .text()
+        .await
+        .with_context(|| format!("{url}: the answer broke off"))?;
+    ensure!(status.is_success(), "{url}: {status}: {body}");
+    serde_json::from_str(&body).with_context(|| format!("{url}: unexpected answer {body}"))
+}

@@ -1,0 +1,369 @@
+//! A market that is ready for use: the canisters deployed, a model published, people with EMC; and the check that
+//! nothing was lost or made.
+
+use crate::deploy::{self, Deployer};
+use crate::node::HandNode;
+use crate::{Control, DevNetwork, Person};
+use anyhow::{Context, Result, ensure};
+use candid::{CandidType, Encode, Principal};
+use emc_client::{CanisterIds, Client, Identity, Network};
+use emc_protocol::escrow::{EscrowArgs, EscrowInit, EscrowUpgrade, Settings};
+use emc_protocol::model::PublishModel;
+use emc_protocol::node::{RegistryArgs, RegistryInit, RegistryUpgrade};
+use emc_protocol::{ModelEntry, ModelRef, Seconds, Tokens};
+use icrc_ledger_types::icrc1::account::Account;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// All EMC of a development market; its minter has it at the start.
+pub const SUPPLY: Tokens = Tokens::emc(10_000_000);
+/// Least stake with which a node gets work in a development market.
+pub const MINIMUM_STAKE: Tokens = Tokens::emc(100);
+
+/// The ledger's install argument, as far as a development market sets it.
+#[derive(CandidType)]
+struct LedgerInit {
+    minting_account: Option<Account>,
+    initial_balances: Vec<(Account, Tokens)>,
+    exempt_principals: Option<Vec<Principal>>,
+}
+
+#[derive(CandidType)]
+enum LedgerArgs {
+    Init(LedgerInit),
+    /// Null changes nothing.
+    Upgrade(Option<Account>),
+}
+
+/// A deployed market.
+pub struct Market {
+    /// The network it runs on.
+    pub network: DevNetwork,
+    /// Where its canisters are.
+    pub ids: CanisterIds,
+    /// Makes each market's people different from every other's on the same network.
+    pub seed: u64,
+    /// Installs and controls the canisters; the governor.
+    pub governor: Person,
+    /// Has the EMC that nobody else has.
+    pub bank: Person,
+    connection: Client,
+}
+
+impl Market {
+    /// Deploys a market on the network that the environment names, with the default settings.
+    ///
+    /// # Errors
+    /// If the canisters cannot be built, deployed or called.
+    pub async fn start(seed: u64) -> Result<Self> {
+        Self::on(
+            DevNetwork::from_environment(seed).await?,
+            seed,
+            Settings::default(),
+        )
+        .await
+    }
+
+    /// Deploys a market on a network.
+    ///
+    /// # Errors
+    /// As [`Market::start`].
+    pub async fn on(network: DevNetwork, seed: u64, settings: Settings) -> Result<Self> {
+        // On a network that lives longer than this process, people of an earlier run must not be met again.
+        let seed = if network.control().is_some() {
+            seed
+        } else {
+            seed ^ now_nanos()
+        };
+        let governor = Person::named("governor", seed);
+        let bank = Person::named("bank", seed);
+        let connection = Client::builder()
+            .network(Network::Url(network.url().to_owned()))
+            .identity(Identity::from_signing_key(&governor.key))
+            .build()
+            .await
+            .with_context(|| format!("the network at {} does not answer", network.url()))?;
+        let deployer = Deployer::new(connection.agent()).placed_by(network.effective_canister_id());
+        let ids = deploy::create_all(&deployer).await?;
+        let account = |owner| Account {
+            owner,
+            subaccount: None,
+        };
+        let ledger = LedgerArgs::Init(LedgerInit {
+            minting_account: Some(account(governor.principal())),
+            initial_balances: vec![(account(bank.principal()), SUPPLY)],
+            exempt_principals: Some(vec![ids.registry, ids.escrow, bank.principal()]),
+        });
+        let registry = RegistryArgs::Init(RegistryInit {
+            ledger: Some(ids.ledger),
+            governor: None,
+            minimum_stake: MINIMUM_STAKE,
+            unbonding: Seconds(7 * 24 * 3600),
+        });
+        let escrow = EscrowArgs::Init(EscrowInit {
+            ledger: Some(ids.ledger),
+            registry: Some(ids.registry),
+            governor: None,
+            treasury: None,
+            settings: Some(settings),
+        });
+        deployer
+            .install(ids.ledger, &wasm("ledger")?, Encode!(&ledger)?)
+            .await?;
+        deployer
+            .install(ids.registry, &wasm("registry")?, Encode!(&registry)?)
+            .await?;
+        deployer
+            .install(ids.escrow, &wasm("escrow")?, Encode!(&escrow)?)
+            .await?;
+        let market = Self {
+            network,
+            ids,
+            seed,
+            governor,
+            bank,
+            connection,
+        };
+        market.until_ready().await?;
+        Ok(market)
+    }
+
+    /// Waits until the escrow has its random secret and the registry's feed.
+    async fn until_ready(&self) -> Result<()> {
+        let escrow = self.connection.escrow(self.ids.escrow);
+        until(
+            Duration::from_secs(60),
+            "the escrow to be ready",
+            async || {
+                let info = escrow.info().await?;
+                Ok((info.nonce.is_some() && info.feed_time.is_some()).then_some(()))
+            },
+        )
+        .await
+    }
+
+    /// Upgrades the three canisters to the code they have, as an operator would: stop, upgrade, start.
+    ///
+    /// # Errors
+    /// If the network refuses.
+    pub async fn upgrade_all(&self) -> Result<()> {
+        let deployer = self.deployer();
+        let registry = RegistryArgs::Upgrade(RegistryUpgrade::default());
+        let escrow = EscrowArgs::Upgrade(EscrowUpgrade::default());
+        deployer
+            .upgrade(self.ids.escrow, &wasm("escrow")?, Encode!(&escrow)?)
+            .await?;
+        deployer
+            .upgrade(self.ids.registry, &wasm("registry")?, Encode!(&registry)?)
+            .await?;
+        deployer
+            .upgrade(
+                self.ids.ledger,
+                &wasm("ledger")?,
+                Encode!(&LedgerArgs::Upgrade(None))?,
+            )
+            .await
+    }
+
+    /// Stops, starts and installs code as the canisters' controller.
+    pub fn deployer(&self) -> Deployer<'_> {
+        Deployer::new(self.connection.agent())
+    }
+
+    /// A connection as somebody.
+    pub fn client(&self, person: &Person) -> Client {
+        self.connection
+            .with_identity(Identity::from_signing_key(&person.key))
+    }
+
+    /// A connection as nobody.
+    pub fn anonymous(&self) -> Client {
+        self.connection.with_identity(Identity::anonymous())
+    }
+
+    /// A person of this market.
+    pub fn person(&self, name: &str) -> Person {
+        Person::named(name, self.seed)
+    }
+
+    /// A person with EMC in the ledger.
+    ///
+    /// # Errors
+    /// If the transfer fails.
+    pub async fn person_with(&self, name: &str, amount: Tokens) -> Result<Person> {
+        let person = self.person(name);
+        let ledger = self.client(&self.bank).ledger(self.ids.ledger);
+        ledger
+            .transfer(person.principal(), amount)
+            .await
+            .with_context(|| format!("funding {name}"))?;
+        Ok(person)
+    }
+
+    /// A person with EMC deposited in the escrow.
+    ///
+    /// # Errors
+    /// If the transfer or the deposit fails.
+    pub async fn requester(&self, name: &str, amount: Tokens) -> Result<Person> {
+        let person = self.person_with(name, amount).await?;
+        self.client(&person)
+            .fund(self.ids.ledger, self.ids.escrow, amount, None)
+            .await
+            .with_context(|| format!("depositing for {name}"))?;
+        Ok(person)
+    }
+
+    /// Publishes a model in the catalogue and waits until the escrow knows it.
+    ///
+    /// # Errors
+    /// If the registry refuses it.
+    pub async fn publish(&self, model: PublishModel) -> Result<ModelEntry> {
+        let registry = self.client(&self.governor).registry(self.ids.registry);
+        let entry = registry
+            .publish_model(model)
+            .await
+            .context("publishing the model")?;
+        self.feed_arrived().await?;
+        Ok(entry)
+    }
+
+    /// Waits until the escrow has everything that the registry's feed holds now.
+    ///
+    /// # Errors
+    /// If it does not within a minute.
+    pub async fn feed_arrived(&self) -> Result<()> {
+        let newest = self
+            .connection
+            .registry(self.ids.registry)
+            .info()
+            .await?
+            .sequence;
+        let escrow = self.connection.escrow(self.ids.escrow);
+        until(
+            Duration::from_secs(60),
+            "the registry's feed to arrive in the escrow",
+            async || Ok((escrow.info().await?.feed_sequence >= newest).then_some(())),
+        )
+        .await
+    }
+
+    /// Puts stake behind a node, as its owner.
+    ///
+    /// # Errors
+    /// If the approval or the stake is refused.
+    pub async fn stake(&self, owner: &Person, node: Principal, amount: Tokens) -> Result<()> {
+        let ids = self.ids;
+        self.client(owner)
+            .stake(ids.ledger, ids.registry, node, ids.escrow, amount)
+            .await?;
+        Ok(())
+    }
+
+    /// A registered, staked node whose every call the test makes itself.
+    ///
+    /// # Errors
+    /// If registration or stake is refused.
+    pub async fn hand_node(&self, name: &str, model: &ModelRef) -> Result<HandNode> {
+        let node = HandNode::register(self, name, model).await?;
+        self.feed_arrived().await?;
+        Ok(node)
+    }
+
+    /// Time travel and faults.
+    ///
+    /// # Errors
+    /// Where the network has none: the caller reports the test as skipped.
+    pub fn control(&self) -> Result<&Control> {
+        self.network
+            .control()
+            .context("this network has no control interface")
+    }
+
+    /// Checks that nothing was lost or made: the ledger's supply is what it was, what the escrow owes is what came in
+    /// less what went out, and the escrow's account in the ledger backs it.
+    ///
+    /// # Errors
+    /// What does not add up, with the figures.
+    pub async fn check_conservation(&self) -> Result<()> {
+        let ledger = self.connection.ledger(self.ids.ledger);
+        let escrow = self.connection.escrow(self.ids.escrow);
+        let supply = ledger.icrc1_total_supply().await?;
+        ensure!(
+            supply == SUPPLY,
+            "the ledger's supply is {supply}, it was {SUPPLY}"
+        );
+        // Two queries see two moments; a movement between them is not a loss, so the pair is read until it is still.
+        for _ in 0..50 {
+            let before = escrow.totals().await?;
+            let held = ledger.balance(self.ids.escrow).await?;
+            let after = escrow.totals().await?;
+            let parts = [
+                before.available,
+                before.locked,
+                before.leaving,
+                before.treasury,
+            ];
+            let owed: u128 = parts.iter().map(|part| part.0).sum();
+            ensure!(
+                before.deposited.0.checked_sub(before.withdrawn.0) == Some(owed),
+                "the escrow owes {owed} e8s, but its flows do not explain it: {before:?}"
+            );
+            if before != after {
+                continue;
+            }
+            if before.journal_open == 0 {
+                ensure!(
+                    held.0 == owed,
+                    "the escrow holds {held} in the ledger and owes {}: {before:?}",
+                    Tokens(owed)
+                );
+            }
+            return Ok(());
+        }
+        anyhow::bail!("the escrow's totals never stood still")
+    }
+}
+
+/// The built module of a canister.
+fn wasm(name: &str) -> Result<PathBuf> {
+    static BUILT: std::sync::OnceLock<Result<Vec<xtask::canisters::Canister>, String>> =
+        std::sync::OnceLock::new();
+    let built = BUILT.get_or_init(|| {
+        xtask::canisters::build(&xtask::canisters::Options::default())
+            .map_err(|error| format!("{error:#}"))
+    });
+    let canisters = built
+        .as_ref()
+        .map_err(|error| anyhow::anyhow!("the canisters cannot be built: {error}"))?;
+    let canister = canisters.iter().find(|canister| canister.name == name);
+    Ok(canister
+        .with_context(|| format!("there is no canister {name}"))?
+        .wasm_gz
+        .clone())
+}
+
+fn now_nanos() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_nanos() as u64)
+}
+
+/// Asks again and again until there is an answer.
+///
+/// # Errors
+/// An error of `ask`, or that the time is up while waiting for `what`.
+pub async fn until<T>(
+    limit: Duration,
+    what: &str,
+    mut ask: impl AsyncFnMut() -> Result<Option<T>>,
+) -> Result<T> {
+    let start = std::time::Instant::now();
+    let mut pause = Duration::from_millis(10);
+    loop {
+        if let Some(answer) = ask().await? {
+            return Ok(answer);
+        }
+        ensure!(start.elapsed() < limit, "waited {limit:?} for {what}");
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(500));
+    }
+}

@@ -1,0 +1,164 @@
+//! The control interface under `/_/`: what tests need beyond the Internet Computer's own interface. JSON over HTTP, so
+//! that a test works against any network and learns from `GET /_/status` what this one can do. See the crate's
+//! documentation for the endpoints.
+
+use crate::faults::FaultRequest;
+use crate::http::{App, json_error};
+use crate::subnet::{FIRST_CANISTER, canister_id};
+use axum::body::Bytes;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+/// The routes.
+pub fn routes() -> Router<App> {
+    Router::new()
+        .route("/_/status", get(status))
+        .route("/_/time", post(advance_time))
+        .route(
+            "/_/faults",
+            post(add_fault).get(list_faults).delete(clear_faults),
+        )
+        .route("/_/log", get(log))
+        .route("/_/tick", post(tick))
+}
+
+fn answer<T: serde::Serialize>(asked: Result<T, crate::executor::Stopped>) -> Response {
+    match asked {
+        Ok(value) => Json(value).into_response(),
+        Err(stopped) => json_error(StatusCode::INTERNAL_SERVER_ERROR, stopped.to_string()),
+    }
+}
+
+/// A body as JSON, whatever its content type says.
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Box<Response>> {
+    serde_json::from_slice(body).map_err(|e| {
+        Box::new(json_error(
+            StatusCode::BAD_REQUEST,
+            format!("bad JSON: {e}"),
+        ))
+    })
+}
+
+async fn status(State(app): State<App>) -> Response {
+    let root_key = hex::encode(&app.keys.root_der);
+    answer(
+        app.executor
+            .ask(move |subnet| {
+                json!({
+                    "implementation": "emc-localnet",
+                    "version": env!("CARGO_PKG_VERSION"),
+                    "capabilities": ["time", "faults", "log"],
+                    "root_key": root_key,
+                    "time_ns": crate::clock::wall_ns(),
+                    "canister_time_ns": subnet.clock.now(),
+                    "default_effective_canister_id": canister_id(FIRST_CANISTER).to_text(),
+                })
+            })
+            .await,
+    )
+}
+
+#[derive(Deserialize)]
+struct Advance {
+    advance_s: f64,
+}
+
+async fn advance_time(State(app): State<App>, body: Bytes) -> Response {
+    const LONGEST_S: f64 = 100.0 * 365.25 * 86400.0;
+    let Advance { advance_s } = match parse(&body) {
+        Ok(parsed) => parsed,
+        Err(refused) => return *refused,
+    };
+    if !(0.0..=LONGEST_S).contains(&advance_s) {
+        return json_error(
+            StatusCode::BAD_REQUEST,
+            "advance_s must be a number of seconds from 0 to 100 years",
+        );
+    }
+    answer(
+        app.executor
+            .ask(move |subnet| {
+                subnet.clock.advance((advance_s * 1e9) as u64);
+                json!({ "canister_time_ns": subnet.clock.now() })
+            })
+            .await,
+    )
+}
+
+async fn add_fault(State(app): State<App>, body: Bytes) -> Response {
+    let request: FaultRequest = match parse(&body) {
+        Ok(parsed) => parsed,
+        Err(refused) => return *refused,
+    };
+    match app
+        .executor
+        .ask(move |subnet| subnet.faults.add(request))
+        .await
+    {
+        Ok(Err(wrong)) => json_error(StatusCode::BAD_REQUEST, wrong),
+        Ok(Ok(id)) => Json(json!({ "id": id })).into_response(),
+        Err(stopped) => json_error(StatusCode::INTERNAL_SERVER_ERROR, stopped.to_string()),
+    }
+}
+
+async fn list_faults(State(app): State<App>) -> Response {
+    answer(
+        app.executor
+            .ask(|subnet| subnet.faults.list().to_vec())
+            .await,
+    )
+}
+
+async fn clear_faults(State(app): State<App>) -> Response {
+    answer(
+        app.executor
+            .ask(|subnet| {
+                subnet.faults.clear();
+                json!({})
+            })
+            .await,
+    )
+}
+
+#[derive(Deserialize)]
+struct After {
+    #[serde(default)]
+    after: u64,
+}
+
+async fn log(State(app): State<App>, Query(After { after }): Query<After>) -> Response {
+    answer(
+        app.executor
+            .ask(move |subnet| subnet.log.after(after))
+            .await,
+    )
+}
+
+/// Runs what is due and ready until nothing is left, or for ten seconds.
+async fn tick(State(app): State<App>) -> Response {
+    const LONGEST: Duration = Duration::from_secs(10);
+    answer(
+        app.executor
+            .ask(|subnet| -> Value {
+                let start = Instant::now();
+                let mut messages = 0u64;
+                let mut idle = false;
+                while start.elapsed() < LONGEST {
+                    if !subnet.step() {
+                        idle = true;
+                        break;
+                    }
+                    messages += 1;
+                }
+                json!({ "messages": messages, "idle": idle, "canister_time_ns": subnet.clock.now() })
+            })
+            .await,
+    )
+}

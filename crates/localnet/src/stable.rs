@@ -1,0 +1,169 @@
+//! Stable memory with an undo log: writes go in place, and the old content of each page first touched is kept until
+//! the message (or the whole upgrade) commits or rolls back. Pages never written take no room.
+
+use std::collections::HashMap;
+
+/// Bytes of a page of stable memory, as canisters count them.
+pub const WASM_PAGE: u64 = 65536;
+/// The most pages a canister may have: 500 GiB.
+pub const MAX_PAGES: u64 = (500 << 30) / WASM_PAGE;
+const UNDO_PAGE: u64 = 4096;
+const UNDO_PER_CHUNK: u64 = WASM_PAGE / UNDO_PAGE;
+
+type Chunk = Box<[u8; WASM_PAGE as usize]>;
+type Before = Box<[u8; UNDO_PAGE as usize]>;
+
+/// An access outside of the memory.
+#[derive(Debug, PartialEq, Eq)]
+pub struct OutOfBounds;
+
+/// A canister's stable memory.
+#[derive(Default)]
+pub struct StableMemory {
+    pages: u64,
+    chunks: Vec<Option<Chunk>>,
+    undo: HashMap<u64, Option<Before>>,
+    undo_pages: Option<u64>,
+}
+
+impl StableMemory {
+    /// Size in pages of 64 KiB.
+    pub fn pages(&self) -> u64 {
+        self.pages
+    }
+
+    /// Adds zeroed pages; the old size, or none beyond the limit.
+    pub fn grow(&mut self, by: u64) -> Option<u64> {
+        let old = self.pages;
+        let new = old.checked_add(by).filter(|n| *n <= MAX_PAGES)?;
+        self.undo_pages.get_or_insert(old);
+        self.pages = new;
+        self.chunks.resize_with(usize::try_from(new).ok()?, || None);
+        Some(old)
+    }
+
+    fn check(&self, offset: u64, len: u64) -> Result<(), OutOfBounds> {
+        match offset.checked_add(len) {
+            Some(end) if end <= self.pages * WASM_PAGE => Ok(()),
+            _ => Err(OutOfBounds),
+        }
+    }
+
+    /// Splits a range at chunk borders: chunk, offset in the chunk, offset in the data, length.
+    fn pieces(offset: u64, len: usize) -> impl Iterator<Item = (usize, usize, usize, usize)> {
+        let mut done = 0usize;
+        std::iter::from_fn(move || {
+            if done >= len {
+                return None;
+            }
+            let at = offset + done as u64;
+            let inside = (at % WASM_PAGE) as usize;
+            let n = (WASM_PAGE as usize - inside).min(len - done);
+            let piece = ((at / WASM_PAGE) as usize, inside, done, n);
+            done += n;
+            Some(piece)
+        })
+    }
+
+    /// Writes; what was there can be restored until [`commit`](Self::commit).
+    pub fn write(&mut self, offset: u64, data: &[u8]) -> Result<(), OutOfBounds> {
+        self.check(offset, data.len() as u64)?;
+        if data.is_empty() {
+            return Ok(());
+        }
+        for page in offset / UNDO_PAGE..=(offset + data.len() as u64 - 1) / UNDO_PAGE {
+            let chunk = &self.chunks[(page / UNDO_PER_CHUNK) as usize];
+            self.undo.entry(page).or_insert_with(|| {
+                chunk.as_ref().map(|c| {
+                    let at = ((page % UNDO_PER_CHUNK) * UNDO_PAGE) as usize;
+                    Box::new(
+                        c[at..at + UNDO_PAGE as usize]
+                            .try_into()
+                            .expect("the slice has the page's length"),
+                    )
+                })
+            });
+        }
+        for (chunk, inside, from, n) in Self::pieces(offset, data.len()) {
+            self.chunks[chunk].get_or_insert_with(|| Box::new([0; WASM_PAGE as usize]))
+                [inside..inside + n]
+                .copy_from_slice(&data[from..from + n]);
+        }
+        Ok(())
+    }
+
+    /// Reads into `out`.
+    pub fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), OutOfBounds> {
+        self.check(offset, out.len() as u64)?;
+        for (chunk, inside, to, n) in Self::pieces(offset, out.len()) {
+            match &self.chunks[chunk] {
+                Some(c) => out[to..to + n].copy_from_slice(&c[inside..inside + n]),
+                None => out[to..to + n].fill(0),
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets how to undo what was written.
+    pub fn commit(&mut self) {
+        self.undo.clear();
+        self.undo_pages = None;
+    }
+
+    /// Back to the last commit.
+    pub fn rollback(&mut self) {
+        for (page, before) in self.undo.drain() {
+            let at = ((page % UNDO_PER_CHUNK) * UNDO_PAGE) as usize;
+            if let Some(chunk) = &mut self.chunks[(page / UNDO_PER_CHUNK) as usize] {
+                match before {
+                    Some(b) => chunk[at..at + UNDO_PAGE as usize].copy_from_slice(&b[..]),
+                    None => chunk[at..at + UNDO_PAGE as usize].fill(0),
+                }
+            }
+        }
+        if let Some(pages) = self.undo_pages.take() {
+            self.pages = pages;
+            self.chunks.truncate(pages as usize);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(m: &StableMemory, at: u64, n: usize) -> Vec<u8> {
+        let mut out = vec![0xAA; n];
+        m.read(at, &mut out).expect("inside");
+        out
+    }
+
+    #[test]
+    fn rollback_restores_bytes_and_size_across_page_borders() {
+        let mut m = StableMemory::default();
+        assert_eq!(m.grow(2), Some(0));
+        m.write(65530, &[1; 12]).expect("inside");
+        m.commit();
+        m.write(65532, &[2; 5000]).expect("inside");
+        m.write(65533, &[3; 4]).expect("inside");
+        assert_eq!(m.grow(3), Some(2));
+        m.write(4 * 65536, &[9; 8]).expect("inside");
+        m.rollback();
+        assert_eq!(m.pages(), 2);
+        assert_eq!(read(&m, 65530, 12), [1; 12]);
+        assert_eq!(read(&m, 65542, 5000), vec![0; 5000]);
+        assert_eq!(m.grow(1), Some(2));
+        assert_eq!(read(&m, 2 * 65536, 8), [0; 8]);
+    }
+
+    #[test]
+    fn accesses_outside_and_growth_past_the_limit_are_refused() {
+        let mut m = StableMemory::default();
+        assert_eq!(m.grow(1), Some(0));
+        assert_eq!(m.write(65530, &[0; 7]), Err(OutOfBounds));
+        assert_eq!(m.write(u64::MAX, &[0; 7]), Err(OutOfBounds));
+        assert_eq!(m.read(65536, &mut [0; 1]), Err(OutOfBounds));
+        assert_eq!(m.grow(MAX_PAGES), None);
+        assert_eq!(m.grow(u64::MAX), None);
+    }
+}

@@ -1,0 +1,97 @@
+//! dfx.json and icp.yaml fit their tools' schemas, name what exists, and their arguments fit the interfaces.
+
+use anyhow::{Context, Result, ensure};
+use candid_parser::utils::CandidSource;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests/ has a parent")
+        .to_owned()
+}
+
+fn read(path: &str) -> Result<String> {
+    std::fs::read_to_string(root().join(path)).with_context(|| format!("reading {path}"))
+}
+
+fn check_schema(schema: &str, manifest: &Value) -> Result<()> {
+    let schema: Value = serde_json::from_str(&read(schema)?)?;
+    let validator = jsonschema::validator_for(&schema)?;
+    let errors: Vec<String> = validator
+        .iter_errors(manifest)
+        .map(|error| format!("{}: {error}", error.instance_path))
+        .collect();
+    ensure!(errors.is_empty(), "{errors:#?}");
+    Ok(())
+}
+
+/// Checks that a Candid text is an argument that the canister's installation takes.
+fn check_argument(canister: &str, argument: &str) -> Result<()> {
+    let did = root().join(format!("candid/{canister}.did"));
+    let (env, service) = CandidSource::File(&did).load()?;
+    let service = service.with_context(|| format!("{canister}.did has no service"))?;
+    let candid::types::TypeInner::Class(types, _) = service.as_ref() else {
+        anyhow::bail!("{canister}.did takes no installation argument");
+    };
+    let types = types.clone();
+    let args = candid_parser::parse_idl_args(argument)
+        .with_context(|| format!("{canister}: {argument}"))?;
+    args.to_bytes_with_types(&env, &types)
+        .with_context(|| format!("{canister}: {argument}"))?;
+    Ok(())
+}
+
+#[test]
+fn dfx_json_fits_its_schema_and_the_interfaces() -> Result<()> {
+    let manifest: Value = serde_json::from_str(&read("dfx.json")?)?;
+    check_schema("tests/data/dfx-json-schema.json", &manifest)?;
+    let canisters = manifest["canisters"].as_object().context("canisters")?;
+    ensure!(
+        canisters.keys().eq(["escrow", "ledger", "registry"]),
+        "{:?}",
+        canisters.keys()
+    );
+    for (name, canister) in canisters {
+        ensure!(
+            root()
+                .join(canister["candid"].as_str().context("candid")?)
+                .exists()
+        );
+        check_argument(name, canister["init_arg"].as_str().context("init_arg")?)?;
+    }
+    // dfx deploys in the order of dependencies, and the arguments name the ids that are asked for.
+    for dependency in ["ledger", "registry"] {
+        let id = canisters[dependency]["specified_id"]
+            .as_str()
+            .context("specified_id")?;
+        ensure!(
+            canisters["escrow"]["init_arg"]
+                .as_str()
+                .is_some_and(|argument| argument.contains(id))
+        );
+        let listed = canisters["escrow"]["dependencies"]
+            .as_array()
+            .context("dependencies")?;
+        ensure!(listed.contains(&Value::from(dependency)));
+    }
+    Ok(())
+}
+
+#[test]
+fn icp_yaml_fits_its_schema_and_the_interfaces() -> Result<()> {
+    let manifest: Value = serde_yaml_ng::from_str(&read("icp.yaml")?)?;
+    check_schema("tests/data/icp-yaml-schema.json", &manifest)?;
+    let canisters = manifest["canisters"].as_array().context("canisters")?;
+    let names: Vec<_> = canisters
+        .iter()
+        .filter_map(|canister| canister["name"].as_str())
+        .collect();
+    ensure!(names == ["ledger", "registry", "escrow"], "{names:?}");
+    for canister in canisters {
+        let name = canister["name"].as_str().context("name")?;
+        check_argument(name, canister["init_args"].as_str().context("init_args")?)?;
+    }
+    Ok(())
+}
