@@ -313,8 +313,10 @@ impl Config {
             ));
         }
         for (number, model) in config.models.iter().enumerate() {
-            let twice = |other: &&Model| other.id == model.id && (other.version == model.version);
-            if config.models[..number].iter().find(twice).is_some() {
+            let twice = config.models[..number]
+                .iter()
+                .any(|other| other.id == model.id && other.version == model.version);
+            if twice {
                 return Err(format!(
                     "line {}: the [[model]] {} is there twice: give it more concurrency instead",
                     line_of_model(text, number),

@@ -4,6 +4,7 @@ use candid::Principal;
 use emc_client::{Error, Registry};
 use emc_protocol::error::code;
 use emc_protocol::node::{Hardware, RegisterNode, UpdateNode};
+use emc_protocol::receipt::node_principal;
 use emc_protocol::{Node, NodeStatus, Offer, Role};
 
 /// What the registry should hold of this node.
@@ -49,7 +50,7 @@ fn sorted(offers: &[Offer]) -> Vec<Offer> {
 /// # Errors
 /// Refusals of the registry, and failures of the network as the client's policy has it.
 pub async fn register(registry: &Registry, wanted: &Wanted) -> Result<Node, Error> {
-    let me = registry.client().principal();
+    let me = node_principal(&wanted.public_key);
     let node = match registry.node(me).await {
         Ok(node) => node,
         Err(error) if is_not_registered(&error) => {

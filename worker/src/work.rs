@@ -172,10 +172,10 @@ impl<E: Escrow> Worker<E> {
                 attempt = key.attempt,
                 "its lease has lapsed meanwhile"
             );
-            self.metrics.lost.fetch_add(1, Relaxed);
             if let Err(error) = self.journal.ended(key, LeaseEnd::Lost) {
                 tracing::error!(%error, "a lapsed lease stays in the journal");
             }
+            self.metrics.lost.fetch_add(1, Relaxed);
             return;
         }
         tracing::info!(

@@ -134,7 +134,7 @@ fn check_machine(list: &mut List, config: &Config) -> Option<SigningKey> {
         }
         Err(error) => list.missing("data folder", error),
     }
-    if let Ok(disk) = rustix::fs::statvfs(&folder) {
+    if let Ok(disk) = rustix::fs::statvfs(folder.as_path()) {
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
         let text = format!("{:.1} GB free", free as f64 / 1e9);
         if free >= DISK_LEAST {

@@ -15,7 +15,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Args;
 use ed25519_dalek::SigningKey;
-use emc_client::{Client, Identity, Registry, RetryPolicy};
+use emc_client::{Client, Error, Identity, Registry, RetryPolicy};
 use emc_protocol::ModelEntry;
 use emc_protocol::node::UpdateNode;
 use tokio::sync::{Notify, mpsc, watch};
@@ -41,7 +41,9 @@ pub struct Run {
 
 /// How long the registry is told of a drain.
 const FAREWELL: Duration = Duration::from_secs(5);
-/// Waits between tries to look up and to register.
+/// How long one try to connect takes before it is logged.
+const CONNECT: Duration = Duration::from_secs(5);
+/// Waits between tries to connect, to look up and to register.
 const TRY_FIRST: Duration = Duration::from_secs(1);
 const TRY_LONGEST: Duration = Duration::from_secs(30);
 
@@ -113,13 +115,23 @@ async fn look_up_patiently(registry: &Registry, model: &Model) -> anyhow::Result
     }
 }
 
-/// Connects, for as long as it takes.
+/// Connects, for as long as it takes. The client tries for ever from then on.
 async fn connect(endpoints: &Endpoints, key: &SigningKey) -> anyhow::Result<Client> {
-    let client = Client::builder()
-        .network(endpoints.url.0.clone())
-        .identity(Identity::from_signing_key(key))
-        .retry(RetryPolicy::for_ever());
-    Ok(client.build().await?)
+    let mut backoff = Backoff::new(TRY_FIRST, TRY_LONGEST);
+    loop {
+        let client = Client::builder()
+            .network(endpoints.url.0.clone())
+            .identity(Identity::from_signing_key(key))
+            .retry(RetryPolicy::default().give_up_after(CONNECT));
+        match client.build().await {
+            Ok(client) => return Ok(client.with_retry(RetryPolicy::for_ever())),
+            Err(error @ Error::Transport { .. }) => {
+                tracing::warn!("no network yet; trying on: {error}");
+                tokio::time::sleep(backoff.next_wait()).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// A worker that is connected.
@@ -168,7 +180,7 @@ impl Station {
                 deliveries: sender,
                 freed: Notify::new(),
             });
-            let keeping = tokio::spawn(self.keep_registered(registry.clone(), wanted));
+            let keeping = tokio::spawn(self.keep_registered(wanted));
             let farewell = tokio::spawn(farewell(registry, stages.clone()));
             tracing::info!("serving");
             worker.run(stages.clone()).await?;
@@ -228,20 +240,10 @@ impl Station {
 
     /// Says now and then that the node is there, and looks at what the owner has earned. Where the registry has
     /// forgotten the node, it is registered again.
-    fn keep_registered(
-        &self,
-        registry: Registry,
-        wanted: Wanted,
-    ) -> impl Future<Output = ()> + Send + use<> {
-        let patient = RetryPolicy::default();
-        let account = self
-            .client
-            .with_retry(patient.clone())
-            .escrow(self.endpoints.escrow);
-        let registry = registry
-            .client()
-            .with_retry(patient)
-            .registry(self.endpoints.registry);
+    fn keep_registered(&self, wanted: Wanted) -> impl Future<Output = ()> + Send + use<> {
+        let client = self.client.with_retry(RetryPolicy::default());
+        let account = client.escrow(self.endpoints.escrow);
+        let registry = client.registry(self.endpoints.registry);
         let owner = wanted.owner.unwrap_or(self.client.principal());
         let every = Duration::from_secs(self.config.work.heartbeat_seconds);
         let metrics = self.metrics.clone();

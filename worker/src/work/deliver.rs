@@ -119,28 +119,30 @@ impl<E: Escrow> Deliveries<E> {
 
     async fn accepted(&self, owed: &Owed, paid: Tokens) {
         tracing::info!(%paid, tokens = owed.args.usage.output_tokens, "delivered");
-        let usage = owed.args.usage;
-        self.metrics.delivered.fetch_add(1, Relaxed);
-        self.metrics
-            .prompt_tokens
-            .fetch_add(usage.prompt_tokens, Relaxed);
-        self.metrics
-            .output_tokens
-            .fetch_add(usage.output_tokens, Relaxed);
-        self.metrics
-            .earned_e8s
-            .fetch_add(u64::try_from(paid.0).unwrap_or(u64::MAX), Relaxed);
-        self.metrics.ever_delivered.fetch_add(1, Relaxed);
         let stored = owed.clone();
         self.note(move |journal| journal.delivered(&stored, paid))
             .await;
+        let usage = owed.args.usage;
+        let counts = [
+            (&self.metrics.delivered, 1),
+            (&self.metrics.prompt_tokens, usage.prompt_tokens),
+            (&self.metrics.output_tokens, usage.output_tokens),
+            (
+                &self.metrics.earned_e8s,
+                u64::try_from(paid.0).unwrap_or(u64::MAX),
+            ),
+            (&self.metrics.ever_delivered, 1),
+        ];
+        for (counter, more) in counts {
+            counter.fetch_add(more, Relaxed);
+        }
     }
 
     async fn given_up(&self, owed: &Owed, why: &str) {
         tracing::warn!(%why, "the result is not wanted any more");
-        self.metrics.lost.fetch_add(1, Relaxed);
         let key = owed.key();
         self.note(move |journal| journal.refused(key)).await;
+        self.metrics.lost.fetch_add(1, Relaxed);
     }
 
     async fn note(

@@ -290,9 +290,9 @@ async fn end<E: Escrow>(worker: &Worker<E>, lease: &Lease, how: LeaseEnd) {
         LeaseEnd::Declined => &worker.metrics.declined,
         LeaseEnd::Lost => &worker.metrics.lost,
     };
-    counter.fetch_add(1, Relaxed);
     let key = JobKey::of(lease);
     if let Err(error) = worker.store(move |journal| journal.ended(key, how)).await {
         tracing::error!(%error, "the ended lease stays in the journal");
     }
+    counter.fetch_add(1, Relaxed);
 }
