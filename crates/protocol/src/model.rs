@@ -153,3 +153,34 @@ pub fn model_root(files: &[ModelFile]) -> [u8; 32] {
     }
     bytes.sha256()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The worked example of `docs/spec/model-root.md`; the worker's own implementation is held to the same one.
+    #[test]
+    fn the_specification_s_example_has_its_root() {
+        let file = |path: &str, content: &[u8]| ModelFile {
+            path: path.into(),
+            length: content.len() as u64,
+            sha256: <sha2::Sha256 as sha2::Digest>::digest(content).to_vec(),
+        };
+        let files = [
+            file("weights/a.gguf", b"GGUF"),
+            file("config.json", b"{}\n"),
+        ];
+        assert_eq!(
+            hex::encode(model_root(&files)),
+            "edf988eed5bccea89bfb89582f5f938b6d5e65e07a7edd119a71bf65f86557cd"
+        );
+    }
+
+    #[test]
+    fn model_ids_are_plain_and_bounded() {
+        assert!(is_model_id("smollm2-135m-instruct") && is_model_id("meta/llama_3.1"));
+        for wrong in ["", "Upper", "two words", &"x".repeat(97)] {
+            assert!(!is_model_id(wrong), "{wrong}");
+        }
+    }
+}

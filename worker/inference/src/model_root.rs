@@ -65,7 +65,11 @@ pub fn model_root(path: &Path) -> Result<ModelRoot> {
 /// The root of files whose hashes are known; they must be sorted by path.
 pub fn root_of(files: &[ModelFile]) -> [u8; 32] {
     let mut hash = Sha256::new();
+    hash.update([DOMAIN.len() as u8]);
     hash.update(DOMAIN);
+    let count =
+        u32::try_from(files.len()).expect("the files of a folder are counted, see MAX_FILES");
+    hash.update(count.to_le_bytes());
     for file in files {
         let length = u32::try_from(file.path.len())
             .expect("paths come from the file system, which bounds them");
@@ -151,7 +155,7 @@ mod tests {
         assert_eq!(paths, ["config.json", "weights/a.gguf"]);
         assert_eq!(
             hex::encode(root.root),
-            "9fa4f30d483feff04b039f7c2d62202703d8c971a6f88ce24428a386f65891f5"
+            "edf988eed5bccea89bfb89582f5f938b6d5e65e07a7edd119a71bf65f86557cd"
         );
     }
 
