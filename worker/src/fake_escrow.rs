@@ -201,6 +201,11 @@ impl FakeEscrow {
             .extend(faults);
     }
 
+    /// The calls of a method go right again.
+    pub fn heal(&self, method: &'static str) {
+        self.state().faults.remove(method);
+    }
+
     /// No call arrives for a time.
     pub fn down_for(&self, time: Duration) {
         self.state().down_until = Some(Instant::now() + time);
