@@ -93,7 +93,10 @@ async fn instructions(market: &Market, figures: &mut Figures) -> Result<()> {
         charge.charge.0 += 1;
         ensure!(node.deliver(charge).await.is_err());
         let mut signature = good.clone();
-        signature.signature[0] ^= 1;
+        // A well-formed signature over another receipt: the check runs to its end before it says no.
+        let mut other = good.clone();
+        other.charge.0 += 1;
+        signature.signature = node.signature(&lease, &other);
         ensure!(node.deliver(signature).await.is_err());
         node.deliver(good).await?;
         let log = control.log(mark).await?;
