@@ -34,7 +34,7 @@ struct List {
 struct Mutant {
     /// What it does, in a few words.
     name: String,
-    /// The file, from the canister's folder.
+    /// The file, from the root of the repository.
     file: String,
     /// The text that is replaced; it must be there exactly once.
     find: String,
@@ -80,7 +80,7 @@ pub fn run(paths: &Paths, options: &Options) -> Result<()> {
         for mutant in list.iter().filter(|m| chosen(m)) {
             number += 1;
             let begun = Instant::now();
-            let killed = try_one(&tree, folder, &package, mutant)?;
+            let killed = try_one(&tree, &package, mutant)?;
             let verdict = if killed { "killed  " } else { "SURVIVED" };
             let seconds = begun.elapsed().as_secs();
             println!(
@@ -156,8 +156,8 @@ fn copy(paths: &Paths) -> Result<PathBuf> {
 }
 
 /// Applies a mutant, runs its test, takes the mutant back. True if the test failed.
-fn try_one(tree: &Path, folder: &Path, package: &str, mutant: &Mutant) -> Result<bool> {
-    let path = tree.join(folder).join(&mutant.file);
+fn try_one(tree: &Path, package: &str, mutant: &Mutant) -> Result<bool> {
+    let path = tree.join(&mutant.file);
     let original =
         fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
     let found = original.matches(&mutant.find).count();
