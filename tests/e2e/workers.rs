@@ -125,12 +125,10 @@ async fn a_worker_restarted_with_an_undelivered_result_delivers_it() -> Result<(
     let folder = tempfile::tempdir()?;
     let (scene, source) = scene(62, Duration::ZERO).await?;
     let (mut worker, owner) = worker(&scene, &source, "owner", folder.path()).await?;
-    // The escrow is stopped once the job is claimed, so that the result cannot be delivered.
     let mut question = scene.question("finished but not delivered");
     question.deadline = Some(Seconds(600));
     question.parameters.max_tokens = 64;
-    // Nothing may be claimed before the escrow stops: claim, then stop, is a race that the delay of a token would
-    // decide; so the result is made while the escrow does not take deliveries.
+    // Every delivery traps in the escrow, so that the finished result stays with the worker.
     let deliveries = match scene.market.network.control() {
         Some(control) => {
             let mut fault = emc_devnet::control::Fault::next(

@@ -171,7 +171,15 @@ fn try_one(tree: &Path, package: &str, mutant: &Mutant) -> Result<bool> {
         Command::new(cargo())
             .current_dir(tree)
             .env("CARGO_TARGET_DIR", tree.join("target"))
-            .args(["test", "--package", package, "--lib", "--", &mutant.test])
+            .args([
+                "test",
+                "--package",
+                package,
+                "--lib",
+                "--",
+                "--exact",
+                &mutant.test,
+            ])
             .output()
             .context("running cargo test")
     };

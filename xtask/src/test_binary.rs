@@ -185,7 +185,9 @@ impl TestBinary {
             .current_dir(&self.folder)
             .env("CARGO_MANIFEST_DIR", &self.folder)
             // What the tests start has been built with them.
-            .env("EMC_BUILT", "1");
+            .env("EMC_BUILT", "1")
+            // Set-up has run: a test of the real model that does not find it must fail, not be left out.
+            .env("EMC_REQUIRE_MODEL", "1");
         command
     }
 }

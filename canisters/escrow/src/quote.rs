@@ -5,7 +5,7 @@ use crate::state::State;
 use crate::submit::{self, Measured, needed};
 use candid::Principal;
 use emc_protocol::escrow::{Quote, QuoteArgs};
-use emc_protocol::model::LIVENESS;
+use emc_protocol::node::LIVENESS;
 use emc_protocol::{ApiError, ModelRef, SubmitJob, Timestamp, Tokens, error::code};
 use std::collections::BTreeSet;
 

@@ -34,10 +34,13 @@ impl DevNetwork {
             .start();
         let network = network.context("the embedded network does not start")?;
         let url = network.url().to_owned();
+        // Without it every test of time and faults would say that it is skipped, and pass.
         let control = Control::at(&url).await;
+        let control =
+            control.context("the embedded network's control interface does not answer")?;
         Ok(Self {
             url,
-            control,
+            control: Some(control),
             _embedded: Some(network),
         })
     }

@@ -1,6 +1,6 @@
 //! The model catalogue: what a model is, who published it, which files it consists of.
 
-use crate::{Seconds, Timestamp};
+use crate::Timestamp;
 use candid::{CandidType, Principal};
 use serde::{Deserialize, Serialize};
 
@@ -127,9 +127,6 @@ pub struct ModelPage {
     /// Where to go on: `after` of the next page's filter.
     pub next: Option<ModelRef>,
 }
-
-/// How long a node may be silent and still count as live.
-pub const LIVENESS: Seconds = Seconds(15 * 60);
 
 /// True for a well-formed model id.
 pub fn is_model_id(id: &str) -> bool {

@@ -5,6 +5,9 @@ use candid::{CandidType, Principal};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
+/// How long a node may be silent and still count as live.
+pub const LIVENESS: Seconds = Seconds(15 * 60);
+
 /// What a node does.
 #[derive(
     CandidType, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash,
