@@ -16,6 +16,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 
 use memmap2::Mmap;
 
@@ -79,7 +80,7 @@ impl TensorEntry {
 /// An open GGUF file.
 #[derive(Debug)]
 pub struct Gguf<B = Mmap> {
-    bytes: B,
+    bytes: Arc<B>,
     metadata: BTreeMap<String, Value>,
     tensors: BTreeMap<String, TensorEntry>,
 }
@@ -101,7 +102,7 @@ impl<B: AsRef<[u8]>> Gguf<B> {
     pub fn parse(bytes: B) -> Result<Self> {
         let (metadata, tensors) = read_header(bytes.as_ref())?;
         Ok(Self {
-            bytes,
+            bytes: Arc::new(bytes),
             metadata,
             tensors,
         })
@@ -114,7 +115,19 @@ impl<B: AsRef<[u8]>> Gguf<B> {
 
     /// The packed bytes of a tensor of this file.
     pub fn data(&self, entry: &TensorEntry) -> &[u8] {
-        &self.bytes.as_ref()[entry.start..entry.start + entry.length]
+        &(*self.bytes).as_ref()[entry.start..entry.start + entry.length]
+    }
+
+    /// As [`data`](Self::data), for whoever reads the bytes as long as he likes: the file stays mapped.
+    pub(crate) fn region(&self, entry: &TensorEntry) -> Region
+    where
+        B: Send + Sync + 'static,
+    {
+        Region {
+            file: self.bytes.clone(),
+            start: entry.start,
+            length: entry.length,
+        }
     }
 
     /// A metadata value, if the key is there.
@@ -169,6 +182,21 @@ impl<B: AsRef<[u8]>> Gguf<B> {
             Value::Integers(values) => Some(values),
             _ => None,
         }
+    }
+}
+
+/// A tensor's packed bytes, together with a share of the file that they lie in.
+#[derive(Clone)]
+pub(crate) struct Region {
+    file: Arc<dyn AsRef<[u8]> + Send + Sync>,
+    start: usize,
+    length: usize,
+}
+
+impl Region {
+    /// The bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &(*self.file).as_ref()[self.start..self.start + self.length]
     }
 }
 

@@ -23,6 +23,8 @@ mod device;
 mod engine;
 mod error;
 pub mod gguf;
+mod kernels;
+mod linear;
 mod llama;
 mod model;
 mod model_root;
@@ -33,6 +35,7 @@ pub mod sampler;
 mod sequence;
 #[cfg(test)]
 mod test_model;
+mod threads;
 mod tokenizer;
 mod weights;
 
@@ -48,7 +51,8 @@ pub use sequence::{
 };
 pub use tokenizer::Tokenizer;
 
-/// How many threads libtorch computes with on the CPU; one per core unless set.
+/// How many threads compute on the CPU, libtorch's and our own; one per core unless set. Before the first model is used.
 pub fn set_threads(count: usize) {
+    threads::choose(count);
     tch::set_num_threads(i32::try_from(count.max(1)).unwrap_or(i32::MAX));
 }

@@ -11,6 +11,7 @@ use tch::{Kind, Tensor};
 
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
+use crate::linear::Linear;
 use crate::weights::Weights;
 
 /// The sizes of a model, from its file's metadata.
@@ -124,21 +125,22 @@ impl Cache {
 struct Layer {
     attention_norm: Tensor,
     /// Rows: queries, keys, values.
-    qkv: Tensor,
-    output: Tensor,
+    qkv: Linear,
+    output: Linear,
     feed_forward_norm: Tensor,
     /// Rows: gate, up.
-    gate_up: Tensor,
-    down: Tensor,
+    gate_up: Linear,
+    down: Linear,
 }
 
 /// The model, ready to compute.
 pub struct Llama {
     config: Config,
-    embedding: Tensor,
+    embedding: Linear,
     layers: Vec<Layer>,
     norm: Tensor,
-    head: Tensor,
+    /// Without an output matrix the embedding serves as one ("tied").
+    head: Option<Linear>,
     /// e^(i x position x frequency): [positions, 1, head_width / 2], complex.
     rotation: Tensor,
     device: tch::Device,
@@ -147,7 +149,7 @@ pub struct Llama {
 
 impl Llama {
     /// Reads all weights, for at most `context` positions.
-    pub(crate) fn load<B: AsRef<[u8]>>(
+    pub(crate) fn load<B: AsRef<[u8]> + Send + Sync + 'static>(
         gguf: &Gguf<B>,
         config: Config,
         vocabulary: usize,
@@ -166,27 +168,24 @@ impl Llama {
             let name = |part: &str| format!("blk.{index}.{part}.weight");
             layers.push(Layer {
                 attention_norm: weights.get(&name("attn_norm"), &[width])?,
-                qkv: weights.stack(
+                qkv: weights.matrix(
                     &[&name("attn_q"), &name("attn_k"), &name("attn_v")],
                     &[q, kv, kv],
                     width,
                 )?,
-                output: weights.get(&name("attn_output"), &[width, q])?,
+                output: weights.matrix(&[&name("attn_output")], &[width], q)?,
                 feed_forward_norm: weights.get(&name("ffn_norm"), &[width])?,
-                gate_up: weights.stack(
+                gate_up: weights.matrix(
                     &[&name("ffn_gate"), &name("ffn_up")],
                     &[inner, inner],
                     width,
                 )?,
-                down: weights.get(&name("ffn_down"), &[width, inner])?,
+                down: weights.matrix(&[&name("ffn_down")], &[width], inner)?,
             });
         }
-        let shape = [vocabulary as i64, width];
-        let embedding = weights.get("token_embd.weight", &shape)?;
-        // Without an output matrix the embedding serves as one ("tied").
-        let head = weights
-            .find("output.weight", &shape)?
-            .unwrap_or_else(|| embedding.shallow_clone());
+        let rows = [vocabulary as i64];
+        let embedding = weights.matrix(&["token_embd.weight"], &rows, width)?;
+        let head = weights.find_matrix(&["output.weight"], &rows, width)?;
         let norm = weights.get("output_norm.weight", &[width])?;
         // Llama 3.1 stretches the lower frequencies by factors that its files carry.
         let factors = weights.values("rope_freqs.weight", &[config.head_width / 2])?;
@@ -202,6 +201,17 @@ impl Llama {
             device,
             kind,
         })
+    }
+
+    /// Bytes of the weights that activations are multiplied with, as they lie in memory.
+    pub(crate) fn weight_bytes(&self) -> u64 {
+        let layers = self.layers.iter().flat_map(|layer| {
+            [&layer.qkv, &layer.output, &layer.gate_up, &layer.down].map(Linear::bytes)
+        });
+        let ends = [Some(&self.embedding), self.head.as_ref()];
+        layers
+            .chain(ends.into_iter().flatten().map(Linear::bytes))
+            .sum()
     }
 
     /// An empty cache for `capacity` positions.
@@ -228,20 +238,16 @@ impl Llama {
         let _no_grad = tch::no_grad_guard();
         let count = ids.len() as i64;
         let fits = cache.used + count <= cache.capacity.min(self.rotation.size()[0]);
-        let known = ids
-            .iter()
-            .all(|&id| i64::from(id) < self.embedding.size()[0]);
+        let known = ids.iter().all(|&id| (id as usize) < self.embedding.rows());
         if ids.is_empty() || !fits || !known {
             return Err(Error::BadParameter(format!(
                 "{count} ids do not fit the model or its cache"
             )));
         }
-        let wide: Vec<i64> = ids.iter().copied().map(i64::from).collect();
-        let wide = Tensor::f_from_slice(&wide)?.f_to_device(self.device)?;
         let rotation = self.rotation.f_narrow(0, cache.used, count)?;
         let mask = self.mask(count, cache.used)?;
 
-        let mut x = self.embedding.f_index_select(0, &wide)?;
+        let mut x = self.embedding.select(ids)?;
         for (layer, kv) in self.layers.iter().zip(&mut cache.layers) {
             let mixed = self.attention(
                 layer,
@@ -251,14 +257,18 @@ impl Llama {
                 &rotation,
                 mask.as_ref(),
             );
-            x = x.f_add(&linear(&mixed?, &layer.output)?)?;
+            x = x.f_add(&layer.output.forward(&mixed?)?)?;
             let normed = self.rms(&x, &layer.feed_forward_norm)?;
             x = x.f_add(&self.feed_forward(layer, &normed)?)?;
         }
         cache.used += count;
 
         let last = self.rms(&x.f_narrow(0, count - 1, 1)?, &self.norm)?;
-        let logits = linear(&last, &self.head)?
+        let logits = self
+            .head
+            .as_ref()
+            .unwrap_or(&self.embedding)
+            .forward(&last)?
             .f_to_kind(Kind::Float)?
             .f_reshape([-1])?;
         Ok(Vec::try_from(logits.f_to_device(tch::Device::Cpu)?)?)
@@ -289,7 +299,7 @@ impl Llama {
             ..
         } = self.config;
         let count = x.size()[0];
-        let qkv = linear(x, &layer.qkv)?;
+        let qkv = layer.qkv.forward(x)?;
 
         // 1. Turn queries and keys by their position, in f32 whatever the weights are in.
         let turned = (heads + kv_heads) * head_width;
@@ -351,21 +361,17 @@ impl Llama {
 
     fn feed_forward(&self, layer: &Layer, x: &Tensor) -> Result<Tensor> {
         let inner = self.config.feed_forward;
-        let gate_up = linear(x, &layer.gate_up)?;
+        let gate_up = layer.gate_up.forward(x)?;
         let gated = gate_up
             .f_narrow(1, 0, inner)?
             .f_silu()?
             .f_mul(&gate_up.f_narrow(1, inner, inner)?)?;
-        linear(&gated, &layer.down)
+        layer.down.forward(&gated)
     }
 
     fn rms(&self, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
         Ok(x.f_rms_norm([self.config.width], Some(weight), Some(self.config.epsilon))?)
     }
-}
-
-fn linear(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    Ok(x.f_linear(weight, None::<&Tensor>)?)
 }
 
 /// The rotation of every pair at every position. Computed in f64, so that late positions stay exact, and with a pinned

@@ -47,7 +47,7 @@ pub struct ModelInfo {
     pub device: Device,
     /// In which number format.
     pub dtype: DType,
-    /// Bytes of the weights, as loaded.
+    /// Bytes of the weight matrices as loaded; packed ones stay in the mapped file, which other processes can share.
     pub memory_bytes: u64,
     /// Bytes of cache that each token of a sequence takes.
     pub cache_bytes_per_token: u64,
@@ -86,7 +86,7 @@ impl Model {
         Ok(model)
     }
 
-    pub(crate) fn from_gguf<B: AsRef<[u8]>>(
+    pub(crate) fn from_gguf<B: AsRef<[u8]> + Send + Sync + 'static>(
         gguf: &Gguf<B>,
         root: ModelRoot,
         options: LoadOptions,
@@ -134,7 +134,7 @@ impl Model {
             vocabulary,
             device: options.device,
             dtype: options.dtype,
-            memory_bytes: parameters * options.dtype.bytes(),
+            memory_bytes: llama.weight_bytes(),
             cache_bytes_per_token,
             root,
         };

@@ -96,8 +96,15 @@ impl BlockType {
 
     /// Expands whole blocks to f32.
     pub fn expand(self, packed: &[u8]) -> Vec<f32> {
+        let blocks = packed.len() / self.bytes_per_block();
+        let mut out = vec![0f32; blocks * self.elements_per_block()];
+        self.expand_into(packed, &mut out);
+        out
+    }
+
+    /// Expands whole blocks to f32, as many as both have room for.
+    pub fn expand_into(self, packed: &[u8], out: &mut [f32]) {
         let blocks = packed.chunks_exact(self.bytes_per_block());
-        let mut out = vec![0f32; blocks.len() * self.elements_per_block()];
         let places = out.chunks_exact_mut(self.elements_per_block());
         match self {
             Self::F32 => places
@@ -122,7 +129,6 @@ impl BlockType {
                 nibbles(out, &b[4..], |q| f32::from(q) * scale + minimum);
             }),
         }
-        out
     }
 }
 

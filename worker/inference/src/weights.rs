@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use tch::{Kind, Tensor};
 
 use crate::error::{Error, Result};
-use crate::gguf::Gguf;
+use crate::gguf::{Gguf, TensorEntry};
+use crate::linear::{Linear, Packed};
 
 /// The weights of one file, expanded and moved to where the model computes.
 pub(crate) struct Weights<'a, B> {
@@ -16,7 +17,7 @@ pub(crate) struct Weights<'a, B> {
     unread: RefCell<BTreeSet<&'a str>>,
 }
 
-impl<'a, B: AsRef<[u8]>> Weights<'a, B> {
+impl<'a, B: AsRef<[u8]> + Send + Sync + 'static> Weights<'a, B> {
     pub(crate) fn new(gguf: &'a Gguf<B>, device: tch::Device, kind: Kind) -> Self {
         let unread = RefCell::new(gguf.tensors().keys().map(String::as_str).collect());
         Self {
@@ -42,17 +43,53 @@ impl<'a, B: AsRef<[u8]>> Weights<'a, B> {
         Ok(Some(tensor.f_to_device(self.device)?.f_to_kind(self.kind)?))
     }
 
-    /// Several weights below one another as one matrix, so that one multiplication serves them all.
-    pub(crate) fn stack(&self, names: &[&str], rows: &[i64], columns: i64) -> Result<Tensor> {
+    /// A matrix that activations are multiplied with; several weights below one another as one, so that one
+    /// multiplication serves them all. Left packed, in the file, where the kernels read its packing.
+    pub(crate) fn matrix(&self, names: &[&str], rows: &[i64], columns: i64) -> Result<Linear> {
+        self.find_matrix(names, rows, columns)?
+            .ok_or_else(|| Error::Checkpoint(format!("{} is missing", names.join(" or "))))
+    }
+
+    /// As [`matrix`](Self::matrix), for one that some checkpoints lack.
+    pub(crate) fn find_matrix(
+        &self,
+        names: &[&str],
+        rows: &[i64],
+        columns: i64,
+    ) -> Result<Option<Linear>> {
+        if names
+            .iter()
+            .any(|&name| !self.gguf.tensors().contains_key(name))
+        {
+            return Ok(None);
+        }
+        if self.device == tch::Device::Cpu && self.kind == Kind::Float {
+            let mut parts = Vec::new();
+            for (&name, &rows) in names.iter().zip(rows) {
+                let entry = self.entry(name, &[rows, columns])?;
+                let region = entry.map(|entry| (self.gguf.region(entry), entry.block_type));
+                parts.extend(region.map(|(region, kind)| (region, kind, rows as usize)));
+            }
+            if let Some(packed) = Packed::new(parts, columns as usize) {
+                return Ok(Some(Linear::Packed(packed)));
+            }
+        }
         let parts = names
             .iter()
             .zip(rows)
             .map(|(name, &rows)| self.get(name, &[rows, columns]));
-        Ok(Tensor::f_cat(&parts.collect::<Result<Vec<_>>>()?, 0)?)
+        let parts = parts.collect::<Result<Vec<_>>>()?;
+        Ok(Some(Linear::Dense(Tensor::f_cat(&parts, 0)?)))
     }
 
     /// A weight's numbers in f32, for what is computed once at loading.
     pub(crate) fn values(&self, name: &str, shape: &[i64]) -> Result<Option<Vec<f32>>> {
+        let entry = self.entry(name, shape)?;
+        Ok(entry.map(|entry| entry.block_type.expand(self.gguf.data(entry))))
+    }
+
+    /// Where a weight lies, if the file has it; an error if it has another shape.
+    fn entry(&self, name: &str, shape: &[i64]) -> Result<Option<&'a TensorEntry>> {
         let Some(entry) = self.gguf.tensors().get(name) else {
             return Ok(None);
         };
@@ -63,7 +100,7 @@ impl<'a, B: AsRef<[u8]>> Weights<'a, B> {
             )));
         }
         self.unread.borrow_mut().remove(name);
-        Ok(Some(entry.block_type.expand(self.gguf.data(entry))))
+        Ok(Some(entry))
     }
 
     /// Ends the loading: an error if a weight of the file was not asked for, for then it is not the model we compute.
