@@ -207,5 +207,6 @@ pub fn paper_model() -> PublishModel {
         sources: vec![],
         context: 65_536,
         memory: 1,
+        terms: None,
     }
 }

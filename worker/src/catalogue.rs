@@ -192,6 +192,7 @@ mod tests {
             published: Timestamp(0),
             listed: false,
             retired: false,
+            terms: None,
         }
     }
 

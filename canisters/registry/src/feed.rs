@@ -45,6 +45,9 @@ pub fn changes_since(state: &State, now: u64, args: &ChangesArgs) -> Changes {
                         context: record.context,
                         listed: record.listed,
                         retired: record.retired,
+                        audit: None,
+                        royalty: None,
+                        compute_units: None,
                     })
                 });
                 (change, 200)
@@ -79,6 +82,7 @@ fn node_change(state: &State, id: Principal, escrow: Principal) -> (Option<Chang
         stake: Tokens(stake),
         eligible: stake >= state.config.get().minimum_stake,
         last_seen: Timestamp(state.seen.get(&id).unwrap_or_default()),
+        unstaking: None,
     });
     (Some(change), record.weight())
 }

@@ -393,6 +393,7 @@ impl ModelRecord {
             published: Timestamp(self.published),
             listed: self.listed,
             retired: self.retired,
+            terms: None,
         }
     }
 

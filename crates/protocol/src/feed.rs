@@ -26,6 +26,9 @@ pub struct NodeChange {
     pub eligible: bool,
     /// When it was last heard of, to the nearest few minutes.
     pub last_seen: Timestamp,
+    /// True while stake is being taken out and the registry waits for the escrow's acknowledgement
+    /// ([`crate::report::Acknowledgement`]).
+    pub unstaking: Option<bool>,
 }
 
 /// A model version as an escrow needs it.
@@ -44,6 +47,12 @@ pub struct ModelChange {
     pub listed: bool,
     /// Withdrawn: no new jobs.
     pub retired: bool,
+    /// When its outputs count as its own; only for a listed model.
+    pub audit: Option<crate::AuditTerms>,
+    /// What its author gets of a charge; only for a listed model.
+    pub royalty: Option<crate::model::Royalty>,
+    /// What a million output tokens or pixel-steps count in computing power; only for a listed model.
+    pub compute_units: Option<u64>,
 }
 
 /// What has changed.

@@ -9,6 +9,7 @@
 
 pub mod account;
 pub mod amount;
+pub mod audit;
 pub mod canonical;
 pub mod error;
 pub mod escrow;
@@ -19,6 +20,7 @@ pub mod model;
 pub mod node;
 pub mod price;
 pub mod receipt;
+pub mod report;
 pub mod time;
 pub mod work;
 
@@ -26,6 +28,7 @@ pub use account::{
     AccountView, DepositArgs, DepositReply, Ledgered, Posting, PostingAccount, Totals, WithdrawArgs,
 };
 pub use amount::Tokens;
+pub use audit::{Assurance, AuditTerms};
 pub use error::{ApiError, ErrorDetail};
 pub use job::{Job, JobId, JobInput, JobState, Parameters, SubmitJob, SubmitReply};
 pub use model::{ModelEntry, ModelRef};

@@ -43,6 +43,26 @@ pub struct ModelFile {
     pub sha256: Vec<u8>,
 }
 
+/// What a model's author gets of every charge for it.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct Royalty {
+    /// The author.
+    pub author: Principal,
+    /// The share of the charge, in basis points; the escrow has a cap of its own.
+    pub share: u16,
+}
+
+/// What takes effect for a model once the governor has listed it.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+pub struct ModelTerms {
+    /// When an output counts as the model's own; without it its jobs cannot be audited.
+    pub audit: Option<crate::AuditTerms>,
+    /// The author's share of a charge, in basis points.
+    pub royalty: u16,
+    /// What a million output tokens or pixel-steps count in computing power; 0: the model does not take part in mining.
+    pub compute_units: u64,
+}
+
 /// What an author sends to publish a model or a new version of it.
 #[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct PublishModel {
@@ -64,6 +84,8 @@ pub struct PublishModel {
     pub context: u32,
     /// Memory a node needs to run it, in bytes.
     pub memory: u64,
+    /// What takes effect once it is listed.
+    pub terms: Option<ModelTerms>,
 }
 
 /// A version of a model in the catalogue.
@@ -100,6 +122,8 @@ pub struct ModelEntry {
     pub listed: bool,
     /// True when the author or the governor has withdrawn it: no new jobs.
     pub retired: bool,
+    /// What takes effect, or is in effect, once it is listed.
+    pub terms: Option<ModelTerms>,
 }
 
 /// Which models a listing should hold; empty fields do not filter.

@@ -57,6 +57,7 @@ pub fn publish_model() -> PublishModel {
         sources: vec![],
         context: CONTEXT,
         memory: 0,
+        terms: None,
     }
 }
 

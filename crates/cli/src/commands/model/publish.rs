@@ -101,6 +101,7 @@ impl Publish {
                 sources: self.sources,
                 context: self.context,
                 memory: self.memory,
+                terms: None,
             })
             .await?;
         if hex::encode(&entry.root) != root {
