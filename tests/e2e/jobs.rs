@@ -194,6 +194,7 @@ async fn a_charge_is_capped_at_what_was_locked() -> Result<()> {
         model: job.model.clone(),
         input: job.input.clone(),
         parameters: job.parameters.clone(),
+        assurance: None,
     };
     let quote = scene.escrow(&scene.alice).quote(quote).await?;
     ensure!(quote.nodes == 1 && quote.owners == 1, "{quote:?}");

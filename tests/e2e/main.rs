@@ -1,5 +1,6 @@
 //! End-to-end tests over HTTP; each module is a subject. `EMC_NETWORK=http://...` runs them against another network.
 
+mod audits;
 mod cli_chat;
 mod cli_money;
 mod deliveries;

@@ -56,7 +56,15 @@ impl Scene {
     /// # Errors
     /// If the model is refused or the deposit fails.
     pub async fn on(market: Market) -> Result<Self> {
-        let entry = market.publish(paper_model()).await?;
+        Self::with_model(market, paper_model()).await
+    }
+
+    /// Sets the scene on a market with a model of the test's own.
+    ///
+    /// # Errors
+    /// As [`Scene::on`].
+    pub async fn with_model(market: Market, model: PublishModel) -> Result<Self> {
+        let entry = market.publish(model).await?;
         let alice = market.requester("alice", Tokens::emc(10)).await?;
         let model = ModelRef {
             id: entry.id,
@@ -98,6 +106,7 @@ impl Scene {
             seed: None,
             salt: None,
             visibility: None,
+            assurance: None,
         }
     }
 

@@ -431,6 +431,9 @@ impl Escrow for FakeEscrow {
                     time: Timestamp(0),
                 }],
                 visibility: Some(Visibility::Private),
+                assurance: None,
+                audit_fee: None,
+                bond: None,
                 private: None,
             })
         })

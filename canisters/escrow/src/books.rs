@@ -95,6 +95,8 @@ struct TotalsRecord {
     leaving: Tokens,
     #[cbor(n(5), with = "stored::tokens")]
     treasury: Tokens,
+    #[cbor(n(6), with = "stored::maybe_tokens")]
+    audits: Option<Tokens>,
 }
 
 stored!(AccountRecord, LeavingRecord, TotalsRecord);
@@ -167,6 +169,11 @@ impl<M: Memory> Books<M> {
         self.totals.get().treasury
     }
 
+    /// What sampled jobs have paid for audits and auditors were not paid yet.
+    pub fn audits(&self) -> Tokens {
+        self.totals.get().audits.unwrap_or_default()
+    }
+
     /// What a withdrawal has set aside, and whose it is.
     pub fn leaving(&self, entry: u64) -> Option<(Source, Tokens)> {
         self.leaving.get(&entry).map(|l| (l.source, l.amount))
@@ -182,6 +189,7 @@ impl<M: Memory> Books<M> {
             locked: totals.locked,
             leaving: totals.leaving,
             treasury: totals.treasury,
+            audits: Some(totals.audits.unwrap_or_default()),
             journal_open,
         }
     }
@@ -272,6 +280,10 @@ impl<M: Memory> Books<M> {
                     totals.leaving = add(totals.leaving, line.amount)?;
                 }
                 Account::Treasury => totals.treasury = add(totals.treasury, line.amount)?,
+                Account::Audits => {
+                    let before = totals.audits.unwrap_or_default();
+                    totals.audits = Some(add(before, line.amount)?);
+                }
             }
         }
         if let (Some((_, job)), Some(after)) = (&job, lock) {

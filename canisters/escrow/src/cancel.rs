@@ -28,16 +28,12 @@ pub fn cancel(
         Stage::Open => settle::refund(state, now, id, &mut job, Refund::Cancelled),
         Stage::Leased => {
             let charge = match job.attempts.last() {
-                Some(attempt) => Charge {
-                    owner: attempt.owner,
-                    charge: lease::progress_charge(&job),
-                    treasury_share: attempt.treasury_share,
-                },
+                Some(attempt) => Charge::of(attempt, lease::progress_charge(&job)),
                 None => return Err(lease::wrong_state(id, &job)),
             };
             settle::cancel_leased(state, now, id, &mut job, &charge);
         }
-        Stage::Settled | Stage::Refunded(_) => return Err(lease::wrong_state(id, &job)),
+        _ => return Err(lease::wrong_state(id, &job)),
     }
     state.jobs.insert(id, job.clone());
     Ok(job)

@@ -2,6 +2,7 @@
 //! open jobs; where it stops at that bound, the node's next claim goes on from there, so that jobs which fit nobody
 //! cannot hide those behind them.
 
+use crate::bond;
 use crate::feed;
 use crate::lease;
 use crate::records::*;
@@ -79,6 +80,7 @@ pub fn claim(
 
     // 2. Give.
     let mut leases: Vec<Lease> = Vec::new();
+    let mut no_bond = None;
     let mut bytes = 0;
     for (id, offer) in chosen.into_iter().take(args.max as usize) {
         let Some(mut job) = state.jobs.get(&id) else {
@@ -88,12 +90,20 @@ pub fn claim(
         if bytes > ANSWER_BYTES && !leases.is_empty() {
             break;
         }
-        if let Some(lease) = give(state, now, caller, &node, &node.offers[offer], id, &mut job) {
-            leases.push(lease);
-            state.jobs.insert(id, job);
+        match give(state, now, caller, &node, &node.offers[offer], id, &mut job) {
+            Ok(Some(lease)) => {
+                leases.push(lease);
+                state.jobs.insert(id, job);
+            }
+            Ok(None) => {}
+            Err(error) => no_bond = Some(error),
         }
     }
-    Ok(leases)
+    // A node that gets nothing for want of stake should know why.
+    match no_bond {
+        Some(error) if leases.is_empty() => Err(error),
+        _ => Ok(leases),
+    }
 }
 
 /// The caller's node, where it can be given work.
@@ -138,6 +148,7 @@ fn look_through(
     if places == 0 {
         return vec![];
     }
+    let audited = terms(state, offer.model).is_some();
     let from = running.cursor.map_or(0, |cursor| cursor + 1);
     let mut fitting = Vec::new();
     let mut looked = 0;
@@ -153,7 +164,7 @@ fn look_through(
         let id = entry.key().1;
         last = Some(id);
         let open = entry.value();
-        if !fits(offer, &open) {
+        if !fits(offer, &open) || (open.bond.is_some() && !audited) {
             continue;
         }
         let job = match open.tried {
@@ -181,7 +192,16 @@ fn fits(offer: &OfferRecord, open: &OpenRecord) -> bool {
         && needed(&offer.price, open.estimate, open.max_tokens).is_some_and(|n| n <= open.locked)
 }
 
+/// A model's catalogue entry where its results can be audited: listed, with terms.
+pub(crate) fn terms(state: &State, model: u32) -> Option<CatalogueRecord> {
+    let entry = state.models.get(&model)?.entry?;
+    (entry.listed && entry.audit.is_some()).then_some(entry)
+}
+
 /// Gives a job, unless it has reached its deadline meanwhile.
+///
+/// # Errors
+/// The node has too little free stake for its bond.
 fn give(
     state: &mut State,
     now: Timestamp,
@@ -190,12 +210,23 @@ fn give(
     offer: &OfferRecord,
     id: JobId,
     job: &mut JobRecord,
-) -> Option<Lease> {
+) -> Result<Option<Lease>, ApiError> {
     if job.stage != Stage::Open || job.deadline <= now {
-        return None;
+        return Ok(None);
     }
-    let input = canonical::read_input(&state.inputs.get(&id)?);
+    let Some(bytes) = state.inputs.get(&id) else {
+        return Ok(None);
+    };
+    let input = canonical::read_input(&bytes);
+    let entry = state.models.get(&job.model).and_then(|model| model.entry);
+    let bond = job.checking.map(|checking| checking.bond);
+    if let Some(bond) = bond {
+        bond::reserve(state, caller, node.stake, bond)?;
+    }
     let settings = &state.config().settings;
+    let cap = settings.audit().royalty_cap;
+    let listed = entry.filter(|entry| entry.listed);
+    let royalty = listed.as_ref().and_then(|entry| entry.royalty);
     let attempt = AttemptRecord {
         node: caller,
         owner: node.owner,
@@ -205,6 +236,13 @@ fn give(
         end: None,
         treasury_share: settings.treasury_share,
         lapse_fee: settings.lapse_fee,
+        bond,
+        royalty: royalty.map(|royalty| RoyaltyRecord {
+            share: royalty.share.min(cap),
+            ..royalty
+        }),
+        terms: listed.and_then(|entry| entry.audit),
+        context: Some(offer.context),
     };
     lease::begin(state, now, id, job, attempt);
     state.count(|counts| {
@@ -214,7 +252,7 @@ fn give(
     let mut running = state.running.get(&(caller, job.model)).unwrap_or_default();
     running.leases += 1;
     state.running.insert((caller, job.model), running);
-    Some(Lease {
+    Ok(Some(Lease {
         job_id: id,
         attempt: job.attempts.len() as u32,
         nonce: state.config().nonce.to_vec(),
@@ -225,9 +263,9 @@ fn give(
         seed: job.seed,
         salt: job.salt.to_vec(),
         price: offer.price,
-        max_charge: job.lock.amount(),
+        max_charge: job.chargeable(),
         max_prompt_tokens: job.prompt_bound,
         until: job.lease_until.unwrap_or(job.deadline),
         deadline: job.deadline,
-    })
+    }))
 }

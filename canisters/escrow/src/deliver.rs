@@ -1,11 +1,13 @@
 //! Delivering: the output, inline or uploaded before, with the node's signed receipt. Everything is checked before
-//! anything moves, in the order of `docs/protocol.md`; then the job is settled in the same message. Audits, once they
-//! exist, stand between the check and the settlement.
+//! anything moves, in the order of `docs/protocol.md`; then the job is settled in the same message, or, where its result
+//! is to be checked, waits for the draw.
 
+use crate::bond;
 use crate::due;
 use crate::lease;
 use crate::movement::Charge;
 use crate::records::*;
+use crate::report;
 use crate::settle;
 use crate::state::State;
 use candid::Principal;
@@ -13,8 +15,7 @@ use emc_protocol::canonical;
 use emc_protocol::escrow::ReceiptRecord;
 use emc_protocol::work::{ChunkArgs, DeliverArgs, DeliverReply};
 use emc_protocol::{
-    ApiError, ErrorDetail, JobId, JobState, Receipt, TextOutput, Timestamp, Tokens, error::code,
-    limits,
+    ApiError, ErrorDetail, JobId, Receipt, TextOutput, Timestamp, Tokens, error::code, limits,
 };
 
 /// Takes a part of an output; how many bytes there are now.
@@ -91,26 +92,53 @@ pub fn deliver(
         ));
     }
     check_continues_preview(state, id, &job, &output)?;
-    let charge = Charge {
-        owner: attempt.owner,
-        charge: check_charge(&job, attempt, args)?,
-        treasury_share: attempt.treasury_share,
-    };
+    let charge = Charge::of(attempt, check_charge(&job, attempt, args)?);
     let record = check_receipt(state, now, id, &job, attempt, &output, args)?;
+    let bond = reserve_again(state, &job, attempt)?;
 
     // 2. Apply; nothing fails any more.
+    if let Some(attempt) = job.attempts.last_mut() {
+        attempt.bond = bond;
+    }
     state.receipts.append(&record);
-    settle::settle(state, now, id, &mut job, &charge);
-    lease::end_attempt(&mut job, End::Delivered);
+    let paid = if job.checking.is_some() {
+        settle::await_draw(state, id, &mut job, charge.charge, output.ids.len() as u32);
+        Tokens::ZERO
+    } else {
+        settle::settle(state, now, id, &mut job, &charge);
+        report::note(state, caller, |outcome| outcome.settled += 1);
+        charge.paid()
+    };
+    lease::end_attempt(state, &mut job, End::Delivered);
     job.usage = Some(UsageRecord(args.usage));
     job.receipt = Some(record.index);
     state.outputs.insert(id, bytes);
+    let state_now = job.stage.state();
     state.jobs.insert(id, job);
     Ok(DeliverReply {
-        state: Some(JobState::Settled),
-        paid: charge.paid(),
+        state: Some(state_now),
+        paid,
         receipt: record.index,
     })
+}
+
+/// The bond of a delivery. One that comes after its lease lapsed has lost it and needs it again.
+fn reserve_again(
+    state: &mut State,
+    job: &JobRecord,
+    attempt: &AttemptRecord,
+) -> Result<Option<Tokens>, ApiError> {
+    match (attempt.bond, job.checking) {
+        (None, Some(checking)) => {
+            let stake = state
+                .nodes
+                .get(&attempt.node)
+                .map_or(Tokens::ZERO, |node| node.stake);
+            bond::reserve(state, attempt.node, stake, checking.bond)?;
+            Ok(Some(checking.bond))
+        }
+        (bond, _) => Ok(bond),
+    }
 }
 
 /// Checks that the caller may deliver for this attempt: it holds the lease, or its lease lapsed and nobody else has the
@@ -124,9 +152,9 @@ fn deliverable(
     let record = lease::held(id, job, caller, attempt)?;
     let newest = attempt as usize == job.attempts.len();
     match job.stage {
-        Stage::Settled => {
+        Stage::Settled | Stage::Delivered | Stage::Auditing | Stage::Undecided => {
             let message = format!("Job {id} was delivered already.");
-            let state = Some(JobState::Settled);
+            let state = Some(job.stage.state());
             Err(ApiError::new(code::ALREADY_DELIVERED, message).with(ErrorDetail::State { state }))
         }
         Stage::Refunded(_) => Err(lease::wrong_state(id, job)),
@@ -228,7 +256,7 @@ fn check_charge(
     attempt: &AttemptRecord,
     args: &DeliverArgs,
 ) -> Result<Tokens, ApiError> {
-    let locked = job.lock.amount();
+    let locked = job.chargeable();
     let charge = attempt.price.charge(&args.usage);
     let charge = charge.map_or(locked, |charge| charge.min(locked));
     if args.charge != charge {

@@ -1,7 +1,9 @@
-//! The due queue: every unfinished job is in it, at the end of its lease or at its deadline. A timer works it off, a
+//! The due queue: every unfinished job is in it, at the end of its lease, at its deadline, or at the end of an audit's
+//! phase; but for those that wait in the draw queue (`draw`). A timer works it off, a
 //! bounded number at a time; and whoever touches a job first brings it up to date, so that a late timer changes nothing
 //! of what the rules say.
 
+use crate::audit;
 use crate::lease;
 use crate::records::*;
 use crate::settle;
@@ -46,7 +48,8 @@ pub(crate) fn catch_up(
         match job.stage {
             Stage::Open => settle::refund(state, now, id, &mut job, Refund::Deadline),
             Stage::Leased => lease::lapse(state, now, id, &mut job),
-            Stage::Settled | Stage::Refunded(_) => break,
+            Stage::Auditing => audit::phase_over(state, now, id, &mut job),
+            Stage::Delivered | Stage::Settled | Stage::Refunded(_) | Stage::Undecided => break,
         }
         changed = true;
     }

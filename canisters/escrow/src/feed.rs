@@ -39,7 +39,7 @@ pub fn apply(state: &mut State, now: Timestamp, after: u64, page: &Changes) -> A
     }
     for numbered in &page.changes {
         match &numbered.change {
-            Some(Change::Node(node)) => apply_node(state, node),
+            Some(Change::Node(node)) => apply_node(state, numbered.sequence, node),
             Some(Change::Model(model)) => apply_model(state, model),
             None => {}
         }
@@ -75,13 +75,14 @@ pub(crate) fn check_fresh(state: &State, now: Timestamp) -> Result<(), ApiError>
     }
 }
 
-fn apply_node(state: &mut State, change: &NodeChange) {
+fn apply_node(state: &mut State, sequence: u64, change: &NodeChange) {
     let Ok(public_key) = change.public_key.as_slice().try_into() else {
         return;
     };
     if let Some(before) = state.nodes.get(&change.id) {
         for offer in &before.offers {
             state.servers.remove(&(offer.model, change.id));
+            state.validators.remove(&(offer.model, change.id));
         }
     }
     let mut offers: Vec<OfferRecord> = Vec::new();
@@ -112,6 +113,11 @@ fn apply_node(state: &mut State, change: &NodeChange) {
         stake: change.stake,
         last_seen: change.last_seen,
         offers,
+        unstaking: (change.unstaking == Some(true)).then_some(sequence),
+    };
+    match node.unstaking {
+        Some(sequence) => state.unstaking.insert(change.id, sequence),
+        None => state.unstaking.remove(&change.id),
     };
     if node.takes_work() {
         for offer in &node.offers {
@@ -120,8 +126,18 @@ fn apply_node(state: &mut State, change: &NodeChange) {
                 price: offer.price,
                 context: offer.context,
                 last_seen: node.last_seen,
+                stake: Some(node.stake),
             };
             state.servers.insert((offer.model, change.id), server);
+        }
+    }
+    if node.votes() {
+        let validator = ValidatorRecord {
+            owner: node.owner,
+            stake: node.stake,
+        };
+        for offer in &node.offers {
+            state.validators.insert((offer.model, change.id), validator);
         }
     }
     state.nodes.insert(change.id, node);
@@ -142,6 +158,16 @@ fn apply_model(state: &mut State, change: &ModelChange) {
             context: change.context,
             listed: change.listed,
             retired: change.retired,
+            audit: change
+                .audit
+                .as_ref()
+                .filter(|terms| terms.is_valid())
+                .map(TermsRecord::from),
+            royalty: change.royalty.as_ref().map(|royalty| RoyaltyRecord {
+                author: royalty.author,
+                share: royalty.share,
+            }),
+            compute_units: change.compute_units,
         }),
     };
     state.models.insert(number, record);

@@ -1,13 +1,20 @@
 //! HTTP: `/metrics`, and `/jobs/<id>/result` for public jobs or with `?capability=<hex>`; JSON, or the bare text with
-//! `?format=text`. Answers are not certified: whoever must be sure makes an update call or checks the receipt.
+//! `?format=text`, and `/receipts/<id>`, which proves itself. The other answers are not certified: whoever must be sure
+//! makes an update call or checks the receipt.
 
 use crate::state::State;
 use crate::{metrics, view};
-use emc_protocol::{ApiError, FinishReason, JobId, Timestamp};
+use emc_protocol::escrow::ReceiptProof;
+use emc_protocol::{ApiError, ByteBuf, FinishReason, JobId, Timestamp};
 use ic_http_types::{HttpRequest, HttpResponse, HttpResponseBuilder};
 
 /// Answers a request.
-pub fn answer(state: &State, now: Timestamp, request: &HttpRequest) -> HttpResponse {
+pub fn answer(
+    state: &State,
+    now: Timestamp,
+    request: &HttpRequest,
+    certificate: Option<Vec<u8>>,
+) -> HttpResponse {
     if request.method != "GET" && request.method != "HEAD" {
         return plain(405, "Only GET is answered here.");
     }
@@ -28,7 +35,17 @@ pub fn answer(state: &State, now: Timestamp, request: &HttpRequest) -> HttpRespo
                 "A job's number is a decimal number: /jobs/<number>/result.",
             ),
         },
-        _ => plain(404, "There is /metrics and /jobs/<number>/result."),
+        ["receipts", id] => match id.parse() {
+            Ok(id) => receipt(state, id, certificate),
+            Err(_) => plain(
+                400,
+                "A job's number is a decimal number: /receipts/<number>.",
+            ),
+        },
+        _ => plain(
+            404,
+            "There is /metrics, /jobs/<number>/result and /receipts/<number>.",
+        ),
     }
 }
 
@@ -60,6 +77,45 @@ fn result(state: &State, request: &HttpRequest, id: JobId) -> HttpResponse {
             respond(404, "application/json", body.to_string().into_bytes())
         }
     }
+}
+
+/// A receipt with its proof. It proves itself by its certificate, so that the answer needs none of its own; what exactly
+/// was signed is in `receipt` of the Candid interface, here is its digest.
+fn receipt(state: &State, id: JobId, certificate: Option<Vec<u8>>) -> HttpResponse {
+    match view::receipt_proof(state, id, certificate) {
+        Ok(ReceiptProof {
+            record,
+            proof,
+            certificate,
+            tree,
+        }) => {
+            let hashes =
+                |hashes: &[ByteBuf]| hashes.iter().map(|hash| hex(hash)).collect::<Vec<_>>();
+            let body = serde_json::json!({
+                "job_id": id,
+                "index": record.index,
+                "node": record.node.to_text(),
+                "public_key": hex(&record.public_key),
+                "digest": record.receipt.digest().ok().map(|digest| hex(&digest)),
+                "signature": hex(&record.signature),
+                "time": record.time.0,
+                "leaves": proof.leaves,
+                "path": hashes(&proof.path),
+                "peaks": hashes(&proof.peaks),
+                "tree": hex(&tree),
+                "certificate": certificate.map(|certificate| hex(&certificate)),
+            });
+            respond(200, "application/json", body.to_string().into_bytes())
+        }
+        Err(ApiError { code, message, .. }) => {
+            let body = serde_json::json!({ "code": code, "message": message });
+            respond(404, "application/json", body.to_string().into_bytes())
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn plain(status: u16, text: &str) -> HttpResponse {

@@ -3,6 +3,7 @@
 use crate::records::*;
 use crate::state::State;
 use candid::Principal;
+use emc_protocol::audit::AuditSettings;
 use emc_protocol::escrow::{EscrowArgs, EscrowInit, Settings};
 use emc_protocol::{Seconds, Timestamp, Tokens};
 
@@ -95,6 +96,51 @@ pub fn upgrade(state: &mut State, args: Option<EscrowArgs>) -> Result<(), Argume
     Ok(())
 }
 
+fn check_audit(audit: &AuditSettings, treasury_share: u16) -> Result<(), ArgumentError> {
+    let wrong = |field, expected| Err(ArgumentError::Setting { field, expected });
+    let most = Tokens(u64::MAX.into());
+    let shares = [
+        audit.sample_rate,
+        audit.second_look,
+        audit.detection,
+        audit.royalty_cap,
+    ];
+    if shares.iter().any(|share| *share > 10_000) {
+        return wrong("audit", "rates and shares of at most 10000 basis points");
+    }
+    if u32::from(audit.royalty_cap) + u32::from(treasury_share) > 10_000 {
+        return wrong("audit.royalty_cap", "at most what treasury_share leaves");
+    }
+    if audit.sample_rate == 0 || audit.detection == 0 {
+        return wrong(
+            "audit.sample_rate and audit.detection",
+            "above zero: no bond is large enough otherwise",
+        );
+    }
+    if [audit.commit_window, audit.reveal_window]
+        .iter()
+        .any(|window| !(Seconds(1)..=Seconds(24 * 3600)).contains(window))
+    {
+        return wrong(
+            "audit.commit_window and audit.reveal_window",
+            "between a second and a day",
+        );
+    }
+    if audit.least_owners == 0 {
+        return wrong("audit.least_owners", "at least 1");
+    }
+    let amounts = [
+        audit.vote_price,
+        audit.vote_minimum,
+        audit.validator_bond,
+        audit.least_bond,
+    ];
+    if amounts.iter().any(|amount| *amount > most) {
+        return wrong("audit", "amounts that can exist");
+    }
+    Ok(())
+}
+
 fn check(settings: &Settings) -> Result<(), ArgumentError> {
     let day = Seconds(24 * 3600);
     let wrong = |field, expected| Err(ArgumentError::Setting { field, expected });
@@ -120,5 +166,8 @@ fn check(settings: &Settings) -> Result<(), ArgumentError> {
     if settings.lapse_fee > most || settings.minimum_transfer > most {
         return wrong("lapse_fee and minimum_transfer", "amounts that can exist");
     }
-    Ok(())
+    check_audit(
+        &settings.audit.clone().unwrap_or_default(),
+        settings.treasury_share,
+    )
 }

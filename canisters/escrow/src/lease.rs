@@ -4,6 +4,7 @@
 use crate::due;
 use crate::movement::Movement;
 use crate::records::*;
+use crate::report;
 use crate::settle;
 use crate::state::State;
 use crate::submit::{add_open, busy, remove_open};
@@ -160,7 +161,8 @@ pub fn decline(
         return Err(not_yours(args.job_id));
     }
     running(args.job_id, &job, caller, args.attempt)?;
-    end_attempt(&mut job, End::Declined(args.reason));
+    end_attempt(state, &mut job, End::Declined(args.reason));
+    report::note(state, caller, |outcome| outcome.declined += 1);
     give_back(state, now, args.job_id, &mut job);
     state.jobs.insert(args.job_id, job);
     Ok(())
@@ -169,14 +171,16 @@ pub fn decline(
 /// A lease has ended without a delivery: the owner pays the fee as far as it has it, and the job goes on.
 pub(crate) fn lapse(state: &mut State, now: Timestamp, id: JobId, job: &mut JobRecord) {
     if let Some(attempt) = job.attempts.last() {
+        let node = attempt.node;
         let fee = attempt
             .lapse_fee
             .min(state.books.account(&attempt.owner).available());
         let movement = Movement::lapse_fee(now, attempt.owner, job.requester, fee);
         let booked = state.books.apply_for(movement, id, job);
         booked.expect("the fee is at most what the owner has available");
+        report::note(state, node, |outcome| outcome.lapsed += 1);
     }
-    end_attempt(job, End::Lapsed);
+    end_attempt(state, job, End::Lapsed);
     state.count(|counts| counts.lapsed += 1);
     give_back(state, now, id, job);
 }
@@ -230,7 +234,11 @@ pub(crate) fn drop_partial(state: &mut State, id: JobId, job: &mut JobRecord) {
     }
 }
 
-pub(crate) fn end_attempt(job: &mut JobRecord, end: End) {
+/// Ends the running attempt. Its bond stays reserved where the result was delivered, else it is given free.
+pub(crate) fn end_attempt(state: &mut State, job: &mut JobRecord, end: End) {
+    if end != End::Delivered {
+        settle::release_bond(state, job);
+    }
     if let Some(attempt) = job.attempts.last_mut() {
         attempt.end = Some(end);
     }
@@ -252,7 +260,7 @@ pub(crate) fn held(
 /// Checks that the caller's attempt is the one that runs.
 fn running(id: JobId, job: &JobRecord, caller: Principal, attempt: u32) -> Result<(), ApiError> {
     held(id, job, caller, attempt)?;
-    if job.stage.is_final() {
+    if !matches!(job.stage, Stage::Open | Stage::Leased) {
         return Err(wrong_state(id, job));
     }
     if job.stage == Stage::Open || attempt as usize != job.attempts.len() {
@@ -282,6 +290,9 @@ pub(crate) fn wrong_state(id: JobId, job: &JobRecord) -> ApiError {
         Stage::Leased => "leased",
         Stage::Settled => "settled",
         Stage::Refunded(_) => "refunded",
+        Stage::Delivered => "delivered",
+        Stage::Auditing => "being audited",
+        Stage::Undecided => "over without a decision",
     };
     let message = format!("Job {id} is {what}: this cannot be done any more.");
     ApiError::new(code::WRONG_STATE, message).with(ErrorDetail::State { state: Some(state) })
@@ -305,7 +316,7 @@ pub(crate) fn progress_charge(job: &JobRecord) -> Tokens {
         output_tokens: progress.ids.into(),
         pixel_steps: 0,
     };
-    let locked = job.lock.amount();
+    let locked = job.chargeable();
     attempt
         .price
         .charge(&usage)

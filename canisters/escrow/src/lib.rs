@@ -3,6 +3,8 @@
 //! The rules are plain functions over [`state::State`] that take `now` and `caller`; awaits are in `calls` and `pull`
 //! only. `docs/protocol.md` is the page that the rules are tested against, `candid/escrow.did` the public contract.
 
+pub mod audit;
+pub mod bond;
 pub mod books;
 pub mod calls;
 pub mod cancel;
@@ -10,11 +12,13 @@ mod canister;
 pub mod claim;
 pub mod deliver;
 pub mod deposit;
+pub mod draw;
 pub mod due;
 pub mod feed;
 pub mod guard;
 pub mod http;
 pub mod install;
+pub mod judge;
 pub mod lease;
 pub mod metrics;
 pub mod movement;
@@ -22,6 +26,7 @@ pub mod pull;
 pub mod quote;
 pub mod receipts;
 pub mod records;
+pub mod report;
 pub mod request_key;
 pub mod retention;
 pub mod secret;
@@ -36,7 +41,8 @@ pub mod withdraw;
 use crate::canister::{change, limits, now, read};
 use candid::Principal;
 use emc_protocol::account::{WithdrawReply, deposit_subaccount};
-use emc_protocol::escrow::{EscrowArgs, EscrowInfo, Quote, QuoteArgs, ReceiptRecord};
+use emc_protocol::audit::{Audit, AuditSummary, AuditTask, CommitArgs, RevealArgs};
+use emc_protocol::escrow::{EscrowArgs, EscrowInfo, Quote, QuoteArgs, ReceiptProof, ReceiptRecord};
 use emc_protocol::job::{JobFilter, JobPage};
 use emc_protocol::work::{
     ChunkArgs, ClaimArgs, DeclineArgs, DeliverArgs, DeliverReply, ExtendArgs, ExtendReply,
@@ -253,7 +259,42 @@ fn deliver(args: DeliverArgs) -> Result<DeliverReply, ApiError> {
     let caller = enter()?;
     let reply = change(|state| deliver::deliver(state, now(), caller, &args))?;
     certify();
+    timers::arm_draw();
     Ok(reply)
+}
+
+// --- validators ---
+
+/// The caller's audits that wait for it.
+#[query]
+fn audits() -> Result<Vec<AuditSummary>, ApiError> {
+    Ok(read(|state| audit::list(state, msg_caller())))
+}
+
+/// What a validator needs to compute its vote; only for a member of the running round's committee.
+#[query]
+fn audit_task(job: JobId) -> Result<AuditTask, ApiError> {
+    read(|state| audit::task(state, msg_caller(), job))
+}
+
+/// Commits to a vote.
+#[update]
+fn commit_vote(args: CommitArgs) -> Result<(), ApiError> {
+    let caller = enter()?;
+    let reply = change(|state| audit::commit(state, now(), caller, &args));
+    timers::arm();
+    timers::arm_draw();
+    reply
+}
+
+/// Reveals a vote that the caller has committed to.
+#[update]
+fn reveal_vote(args: RevealArgs) -> Result<(), ApiError> {
+    let caller = enter()?;
+    let reply = change(|state| audit::reveal(state, now(), caller, args));
+    timers::arm();
+    timers::arm_draw();
+    reply
 }
 
 // --- anyone ---
@@ -264,10 +305,22 @@ fn info() -> EscrowInfo {
     read(view::info)
 }
 
+/// A job's draw and audit, for anyone to recompute.
+#[query]
+fn audit(job: JobId) -> Result<Audit, ApiError> {
+    read(|state| audit::show(state, job))
+}
+
 /// A settled job's receipt, by the job's number.
 #[query]
 fn receipt(job: JobId) -> Result<ReceiptRecord, ApiError> {
     read(|state| view::receipt(state, job))
+}
+
+/// A job's receipt with the proof that it is in the log whose root this canister certifies.
+#[query]
+fn receipt_proof(job: JobId) -> Result<ReceiptProof, ApiError> {
+    read(|state| view::receipt_proof(state, job, ic_cdk::api::data_certificate()))
 }
 
 /// Receipts by their numbers in the log: from the first on, at most so many.
@@ -279,7 +332,8 @@ fn receipts(start: u64, limit: u32) -> Result<Vec<ReceiptRecord>, ApiError> {
 /// Metrics and results over HTTP.
 #[query]
 fn http_request(request: HttpRequest) -> HttpResponse {
-    read(|state| http::answer(state, now(), &request))
+    let certificate = ic_cdk::api::data_certificate();
+    read(|state| http::answer(state, now(), &request, certificate))
 }
 
 #[cfg(test)]

@@ -24,6 +24,9 @@ pub enum Account {
     /// The treasury.
     #[n(4)]
     Treasury,
+    /// What sampled jobs have paid for audits, until auditors are paid from it.
+    #[n(5)]
+    Audits,
 }
 
 /// Why a posting was made.
@@ -54,6 +57,18 @@ pub enum Reason {
     /// Tokens are on their way out, went out, or came back.
     #[n(7)]
     Withdrawal,
+    /// A sampled job's share of what audits cost.
+    #[n(8)]
+    AuditFee,
+    /// An auditor was paid for a vote.
+    #[n(9)]
+    Vote,
+    /// The model's author was paid.
+    #[n(10)]
+    Royalty,
+    /// Half of the price, where an audit decided nothing.
+    #[n(11)]
+    Split,
 }
 
 impl Reason {
@@ -68,6 +83,10 @@ impl Reason {
             Self::Refund => "refund",
             Self::LapseFee => "lapse fee",
             Self::Withdrawal => "withdrawal",
+            Self::AuditFee => "audit fee",
+            Self::Vote => "vote",
+            Self::Royalty => "royalty",
+            Self::Split => "half of the price",
         }
     }
 }
@@ -117,6 +136,18 @@ impl Source {
     }
 }
 
+/// From what auditors are paid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VoteSource {
+    /// The job's lock.
+    Lock(JobId),
+    /// What sampled jobs have paid in, and so much of the treasury.
+    Pool {
+        /// What the treasury adds.
+        treasury: Tokens,
+    },
+}
+
 /// How a charge is divided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Charge {
@@ -126,17 +157,39 @@ pub struct Charge {
     pub charge: Tokens,
     /// The treasury's share of it, in basis points.
     pub treasury_share: u16,
+    /// The model's author and his share of it, in basis points.
+    pub royalty: Option<(Principal, u16)>,
 }
 
 impl Charge {
+    /// A charge on the terms of an attempt.
+    pub fn of(attempt: &crate::records::AttemptRecord, charge: Tokens) -> Self {
+        Self {
+            owner: attempt.owner,
+            charge,
+            treasury_share: attempt.treasury_share,
+            royalty: attempt
+                .royalty
+                .map(|royalty| (royalty.author, royalty.share)),
+        }
+    }
+
     /// What goes to the treasury.
     pub fn treasury(&self) -> Tokens {
         share(self.charge, self.treasury_share)
     }
 
+    /// What goes to the model's author; never more than is left after the treasury.
+    pub fn royalty(&self) -> Tokens {
+        let asked = self
+            .royalty
+            .map_or(Tokens::ZERO, |(_, points)| share(self.charge, points));
+        Tokens(asked.0.min(self.charge.0 - self.treasury().0))
+    }
+
     /// What goes to the owner.
     pub fn paid(&self) -> Tokens {
-        Tokens(self.charge.0 - self.treasury().0)
+        Tokens(self.charge.0 - self.treasury().0 - self.royalty().0)
     }
 }
 
@@ -187,22 +240,83 @@ impl Movement {
         locked: Tokens,
         charge: &Charge,
     ) -> Self {
-        let (locked, paid, treasury) = (
+        let (locked, paid, treasury, royalty) = (
             signed(locked),
             signed(charge.paid()),
             signed(charge.treasury()),
+            signed(charge.royalty()),
         );
+        let author = charge.royalty.map_or(charge.owner, |(author, _)| author);
         Self::of(
             time,
             &[
                 (Account::Locked(job), -locked, Reason::Unlock),
                 (Account::Available(charge.owner), paid, Reason::Price),
                 (Account::Treasury, treasury, Reason::TreasuryShare),
+                (Account::Available(author), royalty, Reason::Royalty),
                 (
                     Account::Available(requester),
-                    locked - paid - treasury,
+                    locked - paid - treasury - royalty,
                     Reason::Refund,
                 ),
+            ],
+        )
+    }
+
+    /// A sampled job pays its share of what audits cost, whether or not it is drawn.
+    pub fn audit_fee(time: Timestamp, job: JobId, fee: Tokens) -> Self {
+        let fee = signed(fee);
+        Self::of(
+            time,
+            &[
+                (Account::Locked(job), -fee, Reason::AuditFee),
+                (Account::Audits, fee, Reason::AuditFee),
+            ],
+        )
+    }
+
+    /// Auditors are paid for their votes: from the job's lock (`always`), or from what sampled jobs have paid in, where
+    /// the treasury adds what is missing.
+    pub fn votes(time: Timestamp, from: VoteSource, owners: &[Principal], each: Tokens) -> Self {
+        let all = signed(Tokens(each.0.saturating_mul(owners.len() as u128)));
+        let mut lines = match from {
+            VoteSource::Lock(job) => vec![(Account::Locked(job), -all, Reason::Vote)],
+            VoteSource::Pool { treasury } => {
+                let added = signed(treasury);
+                vec![
+                    (Account::Treasury, -added, Reason::Vote),
+                    (Account::Audits, added - all, Reason::Vote),
+                ]
+            }
+        };
+        lines.extend(
+            owners
+                .iter()
+                .map(|&owner| (Account::Available(owner), signed(each), Reason::Vote)),
+        );
+        Self::of(time, &lines)
+    }
+
+    /// An audit decided nothing: half of the price to the worker's owner, the rest of the lock back. What a sampled job
+    /// had paid for audits comes back too, as far as it is there.
+    pub fn split(
+        time: Timestamp,
+        requester: Principal,
+        job: JobId,
+        locked: Tokens,
+        owner: Principal,
+        half: Tokens,
+        returned: Tokens,
+    ) -> Self {
+        let (locked, half, returned) = (signed(locked), signed(half), signed(returned));
+        Self::of(
+            time,
+            &[
+                (Account::Locked(job), -locked, Reason::Unlock),
+                (Account::Audits, -returned, Reason::AuditFee),
+                (Account::Available(owner), half, Reason::Split),
+                (Account::Available(requester), locked - half, Reason::Refund),
+                (Account::Available(requester), returned, Reason::AuditFee),
             ],
         )
     }
@@ -302,6 +416,7 @@ impl Movement {
                 Account::Locked(job) => PostingAccount::Locked(job),
                 Account::Leaving(entry) => PostingAccount::Leaving(entry),
                 Account::Treasury => PostingAccount::Treasury,
+                Account::Audits => PostingAccount::Audits,
             }),
             amount: line.amount,
             reason: line.reason.text().to_owned(),

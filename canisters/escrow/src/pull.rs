@@ -1,16 +1,21 @@
-//! The other awaits: pulling the registry's feed, and the secret from `raw_rand` after installation.
+//! The other awaits: pulling the registry's feed, reporting to the registry, the draws of audits, and the secret from
+//! `raw_rand` after installation.
 //!
 //! Nothing is committed before an await. After it, a page is applied only if the escrow still is where the page begins
 //! (`feed::apply`), and a secret only if there is none: so answers that come twice or late do nothing.
 
 use crate::canister::{change, now, read};
+use crate::draw;
 use crate::feed::{self, Applied};
 use crate::records::Secret;
+use crate::report;
 use candid::Principal;
 use emc_protocol::ApiError;
 use emc_protocol::feed::{Changes, ChangesArgs};
 use emc_protocol::limits;
+use emc_protocol::report::ReportReply;
 use ic_cdk::call::Call;
+use std::cell::Cell;
 
 /// Pages of one pull; the next one goes on.
 const PAGES: usize = 5;
@@ -35,6 +40,10 @@ pub async fn pull_feed() {
         let Ok(Ok(page)) = reply.candid::<Result<Changes, ApiError>>() else {
             return;
         };
+        // Those who could be drawn when the random bytes were asked for are those who can be drawn.
+        if DRAWING.get() {
+            return;
+        }
         match change(|state| feed::apply(state, now(), args.after, &page)) {
             Applied::More | Applied::Restarted => {}
             Applied::UpToDate | Applied::Stale => return,
@@ -42,19 +51,65 @@ pub async fn pull_feed() {
     }
 }
 
+/// Sends the report that is due. It is kept, and sent again, until the registry says that it has applied it; what it
+/// has applied twice, or says twice, changes nothing.
+pub async fn send_report() {
+    let Some(report) = change(|state| report::next(state, now())) else {
+        return;
+    };
+    let registry = read(|state| state.config().registry);
+    let reply = Call::bounded_wait(registry, "report")
+        .with_arg(&report)
+        .change_timeout(30)
+        .await;
+    let Ok(reply) = reply else { return };
+    if let Ok(Ok(reply)) = reply.candid::<Result<ReportReply, ApiError>>() {
+        change(|state| report::applied(state, reply.applied));
+    }
+}
+
+thread_local! {
+    /// True while random bytes for a draw are on their way.
+    static DRAWING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Ends the pause of the feed, also where the callback traps.
+struct Pause;
+
+impl Drop for Pause {
+    fn drop(&mut self) {
+        DRAWING.set(false);
+    }
+}
+
+/// Asks for random bytes and draws with them. Nothing is committed before: where the bytes do not come, or the callback
+/// traps, the requests are still there, and the next round serves them.
+pub async fn draw() {
+    let Some(upto) = read(draw::begin) else {
+        return;
+    };
+    if DRAWING.replace(true) {
+        return;
+    }
+    let _pause = Pause;
+    let Some(seed) = raw_rand().await else {
+        return;
+    };
+    change(|state| draw::draw(state, now(), upto, &seed));
+}
+
+async fn raw_rand() -> Option<[u8; 32]> {
+    let reply = Call::bounded_wait(Principal::management_canister(), "raw_rand").await;
+    let bytes = reply.ok()?.candid::<Vec<u8>>().ok()?;
+    bytes.as_slice().try_into().ok()
+}
+
 /// Fetches the secret, once; true when there is one.
 pub async fn fetch_secret() -> bool {
     if read(|state| state.config().secret.is_some()) {
         return true;
     }
-    let reply = Call::bounded_wait(Principal::management_canister(), "raw_rand").await;
-    let Ok(bytes) = reply
-        .map_err(drop)
-        .and_then(|r| r.candid::<Vec<u8>>().map_err(drop))
-    else {
-        return false;
-    };
-    let Ok(secret) = <[u8; 32]>::try_from(bytes.as_slice()) else {
+    let Some(secret) = raw_rand().await else {
         return false;
     };
     change(|state| {

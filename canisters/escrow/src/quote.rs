@@ -1,16 +1,21 @@
 //! Quotes: who serves a model, at what price, and what a job would have to lock.
 
+use crate::bond;
+use crate::draw;
 use crate::records::*;
 use crate::state::State;
 use crate::submit::{self, Measured, needed};
 use candid::Principal;
-use emc_protocol::escrow::{Quote, QuoteArgs};
+use emc_protocol::audit::Assurance;
+use emc_protocol::escrow::{CheckQuote, Quote, QuoteArgs};
 use emc_protocol::node::LIVENESS;
 use emc_protocol::{ApiError, ModelRef, SubmitJob, Timestamp, Tokens, error::code};
 use std::collections::BTreeSet;
 
 /// Nodes that a quote looks at.
 const LOOK: usize = 2_000;
+/// Answers shorter than this are hard to tell from a cheat's.
+const WEAK: u32 = 16;
 /// Nodes that a submission looks at to find one that would take the job.
 const LOOK_AT_SUBMIT: usize = 300;
 
@@ -20,15 +25,15 @@ fn live(
     now: Timestamp,
     model: u32,
     look: usize,
-) -> impl Iterator<Item = ServerRecord> + '_ {
+) -> impl Iterator<Item = (Principal, ServerRecord)> + '_ {
     let first = (model, Principal::from_slice(&[]));
     state
         .servers
         .range(first..)
         .take_while(move |entry| entry.key().0 == model)
         .take(look)
-        .map(|entry| entry.value())
-        .filter(move |server| server.last_seen.after(LIVENESS) > now)
+        .map(|entry| (entry.key().1, entry.value()))
+        .filter(move |(_, server)| server.last_seen.after(LIVENESS) > now)
 }
 
 /// What a job would cost and who could do it.
@@ -45,7 +50,10 @@ pub fn quote(state: &State, now: Timestamp, args: &QuoteArgs) -> Result<Quote, A
     let mut cheapest: Option<(Tokens, emc_protocol::Price)> = None;
     let mut dearest: Option<(Tokens, emc_protocol::Price)> = None;
     let (mut lowest, mut highest): (Option<Tokens>, Option<Tokens>) = (None, None);
-    for server in live(state, now, number, LOOK) {
+    let assurance = args.assurance.unwrap_or_default();
+    let settings = state.config().settings.audit();
+    let (vote_fee, audit_fee) = submit::fees(&settings, assurance, measured.estimate, max_tokens);
+    for (_, server) in live(state, now, number, LOOK) {
         nodes += 1;
         owners.insert(server.owner);
         let Some(need) = needed(&server.price, measured.estimate, max_tokens) else {
@@ -72,9 +80,21 @@ pub fn quote(state: &State, now: Timestamp, args: &QuoteArgs) -> Result<Quote, A
         cheapest: cheapest.map(|(_, price)| price),
         dearest: dearest.map(|(_, price)| price),
         prompt_tokens: measured.estimate,
-        lowest_max_price: lowest,
-        highest_max_price: highest,
+        lowest_max_price: lowest.map(|lowest| Tokens(lowest.0.saturating_add(audit_fee.0))),
+        highest_max_price: highest.map(|highest| Tokens(highest.0.saturating_add(audit_fee.0))),
         waiting: state.waiting.get(&number).unwrap_or_default().jobs,
+        check: (assurance != Assurance::None).then(|| {
+            let chance = submit::chance(&settings, assurance);
+            CheckQuote {
+                audit_fee,
+                vote_fee,
+                chance,
+                bond: lowest.map(|lowest| bond::size(&settings, chance, lowest)),
+                validator_owners: draw::validator_owners(state, number, None) as u64,
+                least_owners: settings.least_owners,
+                weak: max_tokens < WEAK,
+            }
+        }),
     })
 }
 
@@ -88,11 +108,14 @@ pub(crate) fn check_served(
     model: u32,
     measured: &Measured,
     job: &SubmitJob,
+    checking: Option<&Checking>,
 ) -> Result<(), ApiError> {
+    let fee = checking.map_or(0, |checking| checking.audit_fee.0);
     let max_tokens = job.parameters.max_tokens;
     let (mut looked, mut nodes) = (0, 0);
+    let mut unbonded = None;
     let mut lowest: Option<Tokens> = None;
-    for server in live(state, now, model, LOOK_AT_SUBMIT) {
+    for (node, server) in live(state, now, model, LOOK_AT_SUBMIT) {
         nodes += 1;
         if measured.estimate + u64::from(max_tokens) > u64::from(server.context) {
             continue;
@@ -101,14 +124,30 @@ pub(crate) fn check_served(
             continue;
         };
         looked += 1;
+        let need = Tokens(need.0.saturating_add(fee));
         if need <= job.max_price {
-            return Ok(());
+            match checking {
+                Some(checking)
+                    if checking.bond
+                        > bond::free(state, node, server.stake.unwrap_or_default()) =>
+                {
+                    unbonded = Some(checking.bond);
+                    continue;
+                }
+                _ => return Ok(()),
+            }
         }
         lowest = Some(lowest.map_or(need, |least| least.min(need)));
     }
     if looked == LOOK_AT_SUBMIT {
         // There are more than were looked at: one of them may take it, and the deadline gives it back if none does.
         return Ok(());
+    }
+    if let Some(bond) = unbonded {
+        let message = format!(
+            "No live node within the price has {bond} EMC of free stake, the bond that this job needs: ask for less, or without assurance, or later."
+        );
+        return Err(ApiError::new(code::UNSERVED, message));
     }
     let message = match lowest {
         Some(lowest) => format!(

@@ -1,16 +1,18 @@
-//! The log of receipts, kept for ever. Each entry holds everything that its leaf is hashed from, so that another tree
-//! can be built over the same leaves later. The tip is a running hash over the leaves and is what the canister
-//! certifies.
+//! The log of receipts, kept for ever, and the Merkle mountain range over it, whose root the canister certifies: a proof
+//! that a receipt is in the log is small for ever, and can be checked without asking the escrow again.
 
 use crate::state::Mem;
 use crate::stored::{self, stored};
 use candid::Principal;
-use emc_protocol::canonical::Writer;
 use emc_protocol::escrow::ReceiptRecord;
+use emc_protocol::mountain_range::{self, Hash, Proof};
 use emc_protocol::{FinishReason, JobId, Receipt, Timestamp, Tokens, Usage};
 use ic_certification::{HashTree, labeled, leaf};
-use ic_stable_structures::{StableCell, StableLog};
+use ic_stable_structures::{StableLog, StableVec};
 use minicbor::{Decode, Encode};
+
+/// The root's label in what the canister certifies.
+pub const LABEL: &str = "receipts";
 
 /// A receipt as it is stored; escrow and nonce are the installation's.
 #[derive(Encode, Decode, Clone, Debug, PartialEq)]
@@ -47,27 +49,20 @@ struct Entry {
     time: Timestamp,
 }
 
-/// The tip of the log.
-#[derive(Encode, Decode, Clone, Copy, Debug, Default, PartialEq)]
-struct Tip {
-    #[cbor(n(0), with = "minicbor::bytes")]
-    hash: [u8; 32],
-}
-
-stored!(Entry, Tip);
+stored!(Entry);
 
 /// The log.
 pub struct ReceiptLog {
     log: StableLog<Entry, Mem, Mem>,
-    tip: StableCell<Tip, Mem>,
+    nodes: StableVec<Hash, Mem>,
 }
 
 impl ReceiptLog {
     /// Opens the log in its memories.
-    pub fn init(index: Mem, data: Mem, tip: Mem) -> Self {
+    pub fn init(index: Mem, data: Mem, nodes: Mem) -> Self {
         Self {
             log: StableLog::init(index, data),
-            tip: StableCell::init(tip, Tip::default()),
+            nodes: StableVec::init(nodes),
         }
     }
 
@@ -81,14 +76,42 @@ impl ReceiptLog {
         self.log.is_empty()
     }
 
-    /// The running hash over all leaves.
-    pub fn tip(&self) -> [u8; 32] {
-        self.tip.get().hash
+    /// The root over all receipts.
+    pub fn root(&self) -> Hash {
+        let peaks = mountain_range::peaks(self.len());
+        let peaks: Vec<Hash> = peaks.into_iter().map(|place| self.node(place)).collect();
+        mountain_range::root(self.len(), &peaks)
     }
 
-    /// What the canister certifies: a hash tree with the tip, with room for more labels.
+    fn node(&self, place: u64) -> Hash {
+        self.nodes
+            .get(place)
+            .expect("every leaf has added its nodes")
+    }
+
+    /// What the canister certifies: a hash tree with the root, with room for more labels.
     pub fn certified(&self) -> HashTree {
-        labeled("receipts_tip", leaf(self.tip().to_vec()))
+        labeled(LABEL, leaf(self.root().to_vec()))
+    }
+
+    /// The same tree in CBOR, as the interface specification encodes it: a label is 2, a leaf is 3.
+    pub fn certified_bytes(&self) -> Vec<u8> {
+        let mut encoder = minicbor::Encoder::new(Vec::with_capacity(64));
+        let written = (|| {
+            encoder
+                .tag(minicbor::data::Tag::new(55_799))?
+                .array(3)?
+                .u8(2)?;
+            encoder.bytes(LABEL.as_bytes())?.array(2)?.u8(3)?;
+            encoder.bytes(&self.root())?.ok()
+        })();
+        written.expect("writing to memory does not fail");
+        encoder.into_writer()
+    }
+
+    /// The proof that a receipt is in the log.
+    pub fn prove(&self, index: u64) -> Option<Proof> {
+        mountain_range::prove(index, self.len(), |place| self.node(place))
     }
 
     /// Adds a receipt that was checked; its number in the log.
@@ -110,17 +133,16 @@ impl ReceiptLog {
             signature: record.signature.clone(),
             time: record.time,
         };
-        let index = self
-            .log
+        let leaf = record
+            .leaf()
+            .expect("only receipts that were checked come here");
+        let new = mountain_range::added(self.len(), leaf, |place| self.node(place));
+        for node in &new {
+            self.nodes.push(node);
+        }
+        self.log
             .append(&entry)
-            .expect("stable memory can grow to its limit of 500 GiB");
-        let mut next = Writer::new("emc-receipt-log-v1");
-        next.raw(&self.tip());
-        next.raw(&leaf_hash(record));
-        self.tip.set(Tip {
-            hash: next.sha256(),
-        });
-        index
+            .expect("stable memory can grow to its limit of 500 GiB")
     }
 
     /// A receipt by its number, with the installation's escrow and nonce.
@@ -149,16 +171,4 @@ impl ReceiptLog {
             time: entry.time,
         })
     }
-}
-
-/// The hash of a leaf: domain, number, the receipt's digest, public key, signature, time.
-fn leaf_hash(record: &ReceiptRecord) -> [u8; 32] {
-    let mut bytes = Writer::new("emc-receipt-leaf-v1");
-    bytes.u64(record.index);
-    let digest = record.receipt.digest();
-    bytes.raw(&digest.expect("only receipts that were checked come here"));
-    bytes.bytes(&record.public_key);
-    bytes.bytes(&record.signature);
-    bytes.u64(record.time.0);
-    bytes.sha256()
 }

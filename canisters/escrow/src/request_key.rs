@@ -70,6 +70,7 @@ fn is_same(record: &JobRecord, job: &SubmitJob, input: &[u8]) -> bool {
     record.input_hash == hash.sha256()
         && record.parameters_hash == canonical::parameters_hash(&model, &job.parameters)
         && record.max_price == job.max_price
+        && record.assurance() == job.assurance.unwrap_or_default()
         && record.deadline == record.created.after(deadline)
         && record.visibility() == job.visibility.unwrap_or_default()
         && job.model.version.is_none_or(|v| v == record.model_version)

@@ -5,9 +5,9 @@
 //! |---|---|
 //! | 0-9 | layout, config, counts, feed |
 //! | 10-19 | books |
-//! | 20-39 | jobs: records, inputs, outputs, previews, uploads, indices, queues (callbacks, audits later) |
-//! | 40-59 | nodes and models, from the feed (bonds later) |
-//! | 60-69 | receipts (the Merkle range's inner nodes later) |
+//! | 20-39 | jobs: records, inputs, outputs, previews, uploads, indices, queues; draws and audits (callbacks later) |
+//! | 40-59 | nodes and models, from the feed; bonds, reports to the registry |
+//! | 60-69 | receipts and the nodes of their Merkle range (62 held a running hash before the first release) |
 //! | 70-79 | the journal of ledger calls |
 
 use crate::books::Books;
@@ -52,14 +52,22 @@ const RETENTION: MemoryId = MemoryId::new(28);
 const BY_REQUESTER: MemoryId = MemoryId::new(29);
 const REQUEST_KEYS: MemoryId = MemoryId::new(30);
 const KEY_EXPIRY: MemoryId = MemoryId::new(31);
+const DRAWS: MemoryId = MemoryId::new(32);
+const AUDITS: MemoryId = MemoryId::new(33);
+const ASSIGNED: MemoryId = MemoryId::new(34);
 const NODES: MemoryId = MemoryId::new(40);
 const SERVERS: MemoryId = MemoryId::new(41);
 const RUNNING: MemoryId = MemoryId::new(42);
 const MODELS: MemoryId = MemoryId::new(43);
 const MODEL_NUMBERS: MemoryId = MemoryId::new(44);
+const BONDS: MemoryId = MemoryId::new(45);
+const VALIDATORS: MemoryId = MemoryId::new(46);
+const OUTCOMES: MemoryId = MemoryId::new(47);
+const REPORT: MemoryId = MemoryId::new(48);
+const UNSTAKING: MemoryId = MemoryId::new(49);
 const RECEIPT_INDEX: MemoryId = MemoryId::new(60);
 const RECEIPT_DATA: MemoryId = MemoryId::new(61);
-const RECEIPT_TIP: MemoryId = MemoryId::new(62);
+const RECEIPT_NODES: MemoryId = MemoryId::new(63);
 const JOURNAL_HEADER: MemoryId = MemoryId::new(70);
 const JOURNAL_ENTRIES: MemoryId = MemoryId::new(71);
 const JOURNAL_DUE: MemoryId = MemoryId::new(72);
@@ -115,6 +123,11 @@ pub struct State {
     pub(crate) request_keys: Map<RequestKey, JobId>,
     /// Request keys by the time at which they are forgotten.
     pub(crate) key_expiry: Map<(u64, JobId), Vec<u8>>,
+    /// What waits for random bytes, by number.
+    pub(crate) draws: Map<u64, DrawRequest>,
+    pub(crate) audits: Map<JobId, AuditRecord>,
+    /// Seats in running rounds: the round, by validator and job.
+    pub(crate) assigned: Map<(Principal, JobId), u32>,
     pub(crate) nodes: Map<Principal, NodeRecord>,
     /// Nodes that can be given work, by model.
     pub(crate) servers: Map<(u32, Principal), ServerRecord>,
@@ -123,6 +136,15 @@ pub struct State {
     pub(crate) models: Map<u32, ModelRecord>,
     /// Model numbers by id, a zero byte, and the version, big-endian.
     pub(crate) model_numbers: Map<Vec<u8>, u32>,
+    /// What of nodes' stake is spoken for.
+    pub(crate) bonds: Map<Principal, BondRecord>,
+    /// Nodes that can be drawn as validators, by model.
+    pub(crate) validators: Map<(u32, Principal), ValidatorRecord>,
+    /// What has happened to nodes since the last report.
+    pub(crate) outcomes: Map<Principal, OutcomeRecord>,
+    pub(crate) report: StableCell<ReportRecord, Mem>,
+    /// Nodes whose owner takes stake out, by the feed's change that told of it.
+    pub(crate) unstaking: Map<Principal, u64>,
     pub(crate) receipts: ReceiptLog,
     pub(crate) journal: Journal<Mem>,
     /// The earliest time in the due queue as far as is known; never later than the truth.
@@ -201,12 +223,20 @@ impl State {
             by_requester: Map::init(map(BY_REQUESTER)),
             request_keys: Map::init(map(REQUEST_KEYS)),
             key_expiry: Map::init(map(KEY_EXPIRY)),
+            draws: Map::init(map(DRAWS)),
+            audits: Map::init(map(AUDITS)),
+            assigned: Map::init(map(ASSIGNED)),
             nodes: Map::init(map(NODES)),
             servers: Map::init(map(SERVERS)),
             running: Map::init(map(RUNNING)),
             models: Map::init(map(MODELS)),
             model_numbers: Map::init(map(MODEL_NUMBERS)),
-            receipts: ReceiptLog::init(map(RECEIPT_INDEX), map(RECEIPT_DATA), map(RECEIPT_TIP)),
+            bonds: Map::init(map(BONDS)),
+            validators: Map::init(map(VALIDATORS)),
+            outcomes: Map::init(map(OUTCOMES)),
+            report: StableCell::init(map(REPORT), ReportRecord::default()),
+            unstaking: Map::init(map(UNSTAKING)),
+            receipts: ReceiptLog::init(map(RECEIPT_INDEX), map(RECEIPT_DATA), map(RECEIPT_NODES)),
             journal,
             next_due: 0,
         }

@@ -1,6 +1,8 @@
 //! Submitting a job: check every field, find the model and somebody to serve it, lock the most it may cost, and put the
 //! job among the open ones. One message, no call to anybody.
 
+use crate::bond;
+use crate::draw;
 use crate::movement::Movement;
 use crate::quote;
 use crate::records::*;
@@ -8,6 +10,7 @@ use crate::request_key;
 use crate::secret;
 use crate::state::State;
 use candid::Principal;
+use emc_protocol::audit::{Assurance, AuditSettings, FIRST_COMMITTEE, SECOND_COMMITTEE};
 use emc_protocol::canonical::{self, Writer};
 use emc_protocol::job::IfUnserved;
 use emc_protocol::{
@@ -69,8 +72,9 @@ pub fn submit(
             ));
         }
     }
+    let checking = checking(state, caller, number, &entry, &measured, &job)?;
     if job.if_unserved.unwrap_or_default() == IfUnserved::Refuse {
-        quote::check_served(state, now, number, &measured, &job)?;
+        quote::check_served(state, now, number, &measured, &job, checking.as_ref())?;
     }
     let account = state.books.account(&caller);
     let settings = &state.config().settings;
@@ -126,6 +130,8 @@ pub fn submit(
         receipt: None,
         progress: None,
         upload: None,
+        checking,
+        charge: None,
     };
 
     // 3. Apply: the books refuse before anything has changed, or nothing fails any more.
@@ -152,9 +158,10 @@ pub(crate) fn add_open(state: &mut State, id: JobId, job: &JobRecord) {
     let record = OpenRecord {
         estimate: job.estimate,
         max_tokens: job.parameters.max_tokens,
-        locked: job.lock.amount(),
+        locked: job.chargeable(),
         input_bytes: job.input_bytes,
         tried: !job.attempts.is_empty(),
+        bond: job.checking.map(|checking| checking.bond),
     };
     state.open.insert((job.model, id), record);
     let mut waiting = state.waiting.get(&job.model).unwrap_or_default();
@@ -276,6 +283,90 @@ pub fn check_parameters(p: &Parameters) -> Result<(), ApiError> {
         }
     }
     Ok(())
+}
+
+/// How a job's result is to be checked, and what that costs; `None` without assurance.
+///
+/// # Errors
+/// The model's results cannot be audited, or the price does not even cover the auditors.
+fn checking(
+    state: &State,
+    caller: Principal,
+    model: u32,
+    entry: &CatalogueRecord,
+    measured: &Measured,
+    job: &SubmitJob,
+) -> Result<Option<Checking>, ApiError> {
+    let assurance = job.assurance.unwrap_or_default();
+    if assurance == Assurance::None {
+        return Ok(None);
+    }
+    let settings = state.config().settings.audit();
+    if !entry.listed || entry.audit.is_none() {
+        let message = format!(
+            "{} is not listed with audit terms, so that its results cannot be audited: submit without assurance, or choose a listed model.",
+            job.model.id
+        );
+        return Err(ApiError::new(code::NOT_AUDITABLE, message));
+    }
+    let owners = draw::validator_owners(state, model, Some(caller));
+    if owners < settings.least_owners as usize {
+        let message = format!(
+            "Validators of {owners} owners serve this model, {} are needed for an audit: submit without assurance, or later.",
+            settings.least_owners
+        );
+        return Err(ApiError::new(code::NOT_AUDITABLE, message));
+    }
+    let (vote_fee, audit_fee) = fees(
+        &settings,
+        assurance,
+        measured.estimate,
+        job.parameters.max_tokens,
+    );
+    if job.max_price <= audit_fee {
+        let least = format!("more than the {audit_fee} EMC that the audit is paid from it");
+        return Err(ApiError::invalid("max_price", least));
+    }
+    let gain = Tokens(job.max_price.0 - audit_fee.0);
+    let chance = chance(&settings, assurance);
+    Ok(Some(Checking {
+        always: assurance == Assurance::Always,
+        chance,
+        vote_fee,
+        audit_fee,
+        bond: bond::size(&settings, chance, gain),
+    }))
+}
+
+/// The chance that a job is audited, in basis points.
+pub(crate) fn chance(settings: &AuditSettings, assurance: Assurance) -> u16 {
+    match assurance {
+        Assurance::None => 0,
+        Assurance::Sampled => settings.sample_rate,
+        Assurance::Always => 10_000,
+    }
+}
+
+/// What one vote is paid, and what a job locks for all: every vote of both rounds, times the chance; rounded up.
+pub(crate) fn fees(
+    settings: &AuditSettings,
+    assurance: Assurance,
+    estimate: u64,
+    max_tokens: u32,
+) -> (Tokens, Tokens) {
+    let tokens = u128::from(estimate) + u128::from(max_tokens);
+    let vote = settings
+        .vote_price
+        .0
+        .saturating_mul(tokens)
+        .div_ceil(1_000_000);
+    let vote = vote.max(settings.vote_minimum.0);
+    let all = vote.saturating_mul((FIRST_COMMITTEE + SECOND_COMMITTEE) as u128);
+    let chance = u128::from(chance(settings, assurance));
+    (
+        Tokens(vote),
+        Tokens(all.saturating_mul(chance).div_ceil(10_000)),
+    )
 }
 
 fn check_deadline(deadline: Option<Seconds>) -> Result<Seconds, ApiError> {

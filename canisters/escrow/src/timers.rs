@@ -3,14 +3,16 @@
 
 use crate::calls::Escrow;
 use crate::canister::{change, now, read};
-use crate::{due, pull, request_key, retention};
+use crate::{draw, due, pull, request_key, retention};
 use emc_journal::driver;
 use ic_cdk_timers::{TimerId, clear_timer, set_timer, set_timer_interval_serial};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 /// How often the feed is pulled.
 const PULL: Duration = Duration::from_secs(5);
+/// How soon after a draw the next one begins, where something still waits.
+const DRAW_AGAIN: Duration = Duration::from_secs(1);
 /// How often unfinished ledger calls are looked at.
 const RESUME: Duration = Duration::from_secs(5);
 /// How often old results and keys are deleted.
@@ -23,12 +25,18 @@ const CLEAN_PER_TICK: usize = 200;
 thread_local! {
     /// The armed timer of the due queue, and for when.
     static ARMED: RefCell<Option<(u64, TimerId)>> = const { RefCell::new(None) };
+    /// True while a draw's timer waits to go off.
+    static DRAW_ARMED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Starts all timers, at installation and after an upgrade.
 pub fn start() {
     set_timer(Duration::ZERO, first_things());
-    set_timer_interval_serial(PULL, async || pull::pull_feed().await);
+    // One after the other, so that no page of the feed from before a report is applied after it.
+    set_timer_interval_serial(PULL, async || {
+        pull::pull_feed().await;
+        pull::send_report().await;
+    });
     set_timer_interval_serial(RESUME, async || {
         // Without an entry there is nothing to await, and nothing to pay for.
         if read(|state| state.journal.next_due()).is_some_and(|at| at <= now().0) {
@@ -43,6 +51,7 @@ pub fn start() {
         arm();
     });
     arm();
+    arm_draw();
 }
 
 async fn first_things() {
@@ -76,4 +85,27 @@ async fn tick() {
     ARMED.with_borrow_mut(|armed| *armed = None);
     change(|state| due::work_off(state, now(), DUE_PER_TICK));
     arm();
+    arm_draw();
+}
+
+/// Makes sure that a draw is on its way where something waits for one. To be called after whatever may have asked.
+pub fn arm_draw() {
+    if read(draw::begin).is_some() && !DRAW_ARMED.replace(true) {
+        set_timer(Duration::ZERO, draw_tick());
+    }
+}
+
+async fn draw_tick() {
+    DRAW_ARMED.set(false);
+    pull::draw().await;
+    arm();
+    if read(draw::begin).is_some() && !DRAW_ARMED.replace(true) {
+        // More than one round's worth, or no bytes came: not at once again.
+        set_timer(DRAW_AGAIN, draw_tick_again());
+    }
+}
+
+/// See [`first_things_again`].
+fn draw_tick_again() -> std::pin::Pin<Box<dyn Future<Output = ()>>> {
+    Box::pin(draw_tick())
 }

@@ -6,7 +6,7 @@ use crate::state::State;
 use crate::submit;
 use candid::Principal;
 use emc_protocol::canonical;
-use emc_protocol::escrow::{EscrowInfo, ReceiptRecord};
+use emc_protocol::escrow::{EscrowInfo, ReceiptProof, ReceiptRecord};
 use emc_protocol::job::{Attempt, JobFilter, JobPage, Preview, PrivateView};
 use emc_protocol::work::WorkSummary;
 use emc_protocol::{
@@ -156,6 +156,9 @@ fn view(state: &State, id: JobId, job: &JobRecord, sight: Sight) -> Job {
             .collect(),
         postings: job.movements.iter().flat_map(|m| m.postings()).collect(),
         visibility: Some(job.visibility()),
+        assurance: Some(job.assurance()),
+        audit_fee: job.checking.map(|checking| checking.audit_fee),
+        bond: job.attempts.last().and_then(|attempt| attempt.bond),
         private: (sight != Sight::Terms).then(|| private(state, id, job, sight)),
     }
 }
@@ -214,6 +217,30 @@ pub fn receipt(state: &State, id: JobId) -> Result<ReceiptRecord, ApiError> {
                 format!("Job {id} has no receipt: it was not delivered."),
             )
         })
+}
+
+/// The receipt of a job with the proof that it is in the certified log.
+///
+/// # Errors
+/// As [`receipt`].
+pub fn receipt_proof(
+    state: &State,
+    id: JobId,
+    certificate: Option<Vec<u8>>,
+) -> Result<ReceiptProof, ApiError> {
+    let record = receipt(state, id)?;
+    let proof = state.receipts.prove(record.index).ok_or_else(|| {
+        ApiError::new(
+            code::NOT_FOUND,
+            format!("Job {id} has no receipt: it was not delivered."),
+        )
+    })?;
+    Ok(ReceiptProof {
+        record,
+        proof,
+        certificate: certificate.map(ByteBuf::from),
+        tree: state.receipts.certified_bytes(),
+    })
 }
 
 /// Receipts from a number on.
@@ -300,5 +327,7 @@ pub fn info(state: &State) -> EscrowInfo {
         open: counts.open,
         leased: counts.leased,
         receipts: state.receipts.len(),
+        delivered: Some(counts.delivered),
+        auditing: Some(counts.auditing),
     }
 }

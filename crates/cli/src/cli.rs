@@ -1,8 +1,8 @@
 //! The command line: the flags that every command takes, and the list of commands.
 
 use crate::commands::{
-    account, balance, chat, deposit, identity, job, model, node, quote, receipt, status, transfer,
-    verify, withdraw,
+    account, audit, balance, chat, deposit, identity, job, model, node, quote, receipt, status,
+    transfer, verify, withdraw,
 };
 use candid::Principal;
 use clap::{Args, Parser, Subcommand};
@@ -113,6 +113,9 @@ pub enum Command {
     /// Receipts of jobs
     #[command(subcommand)]
     Receipt(receipt::Receipt),
+    /// How results were checked by validators
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// What an account holds in the ledger
     Balance(balance::Balance),
     /// Send EMC in the ledger

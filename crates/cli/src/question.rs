@@ -2,10 +2,10 @@
 
 use crate::{decimals, words};
 use anyhow::{Context, Result, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use emc_client::Registry;
 use emc_client::protocol::model::{ModelFilter, Task};
-use emc_client::protocol::{ModelRef, Parameters, limits};
+use emc_client::protocol::{Assurance, ModelRef, Parameters, limits};
 use std::collections::BTreeSet;
 use std::io::{IsTerminal, Read};
 
@@ -33,6 +33,30 @@ pub struct Sampling {
     /// End the answer before this text (may be repeated)
     #[arg(long, value_name = "TEXT", help_heading = "Model")]
     pub stop: Vec<String>,
+    /// How strongly validators are to check the answer; what that costs is inside the price
+    #[arg(long, value_enum, default_value = "none", help_heading = "Price")]
+    pub assurance: Checked,
+}
+
+/// How strongly an answer is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Checked {
+    /// Not at all: the receipt alone says who computed it
+    None,
+    /// At random, with a bond that makes cheating a loss on average
+    Sampled,
+    /// For certain
+    Always,
+}
+
+impl From<Checked> for Assurance {
+    fn from(checked: Checked) -> Self {
+        match checked {
+            Checked::None => Self::None,
+            Checked::Sampled => Self::Sampled,
+            Checked::Always => Self::Always,
+        }
+    }
 }
 
 impl Sampling {

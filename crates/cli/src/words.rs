@@ -2,6 +2,7 @@
 //! hexadecimal, times in UTC.
 
 use emc_client::protocol::account::{Posting, PostingAccount};
+use emc_client::protocol::audit::{Assurance, Verdict};
 use emc_client::protocol::job::{Attempt, AttemptEnd, Job, JobState, RefundReason};
 use emc_client::protocol::model::{ModelEntry, Task};
 use emc_client::protocol::node::{Node, NodeStatus, Offer, Role};
@@ -76,6 +77,8 @@ pub fn state(state: Option<JobState>) -> &'static str {
         Some(JobState::Delivered) => "delivered",
         Some(JobState::Settled) => "settled",
         Some(JobState::Refunded) => "refunded",
+        Some(JobState::Auditing) => "auditing",
+        Some(JobState::Undecided) => "undecided",
         None => "unknown",
     }
 }
@@ -86,7 +89,28 @@ pub fn refund(reason: Option<RefundReason>) -> &'static str {
         Some(RefundReason::Deadline) => "its time was up",
         Some(RefundReason::Cancelled) => "it was cancelled",
         Some(RefundReason::Attempts) => "too many nodes failed at it",
+        Some(RefundReason::Overturned) => "an audit found that the answer is not the model's",
         None => "the reason is unknown to this version",
+    }
+}
+
+/// How strongly a result is checked.
+pub fn assurance(assurance: Option<Assurance>) -> &'static str {
+    match assurance {
+        Some(Assurance::None) => "none",
+        Some(Assurance::Sampled) => "sampled",
+        Some(Assurance::Always) => "always",
+        None => "unknown to this version",
+    }
+}
+
+/// How an audit, or a round of one, ended.
+pub fn verdict(verdict: Option<Verdict>) -> &'static str {
+    match verdict {
+        Some(Verdict::Upheld) => "upheld",
+        Some(Verdict::Overturned) => "overturned",
+        Some(Verdict::Undecided) => "undecided",
+        None => "none",
     }
 }
 
@@ -172,6 +196,7 @@ pub fn account(account: Option<&PostingAccount>) -> String {
         Some(PostingAccount::Locked(job)) => format!("locked by job {job}"),
         Some(PostingAccount::Leaving(entry)) => format!("leaving (entry {entry})"),
         Some(PostingAccount::Treasury) => "treasury".into(),
+        Some(PostingAccount::Audits) => "paid in for audits".into(),
         None => "unknown".into(),
     }
 }

@@ -5,7 +5,8 @@ use candid::{Principal, Reserved};
 use emc_protocol::account::{
     AccountView, DepositArgs, DepositReply, Ledgered, Totals, WithdrawArgs, WithdrawReply,
 };
-use emc_protocol::escrow::{EscrowInfo, Quote, QuoteArgs, ReceiptRecord};
+use emc_protocol::audit::{Audit, AuditSummary, AuditTask, CommitArgs, RevealArgs};
+use emc_protocol::escrow::{EscrowInfo, Quote, QuoteArgs, ReceiptProof, ReceiptRecord};
 use emc_protocol::job::{Job, JobFilter, JobId, JobPage, SubmitJob, SubmitReply};
 use emc_protocol::work::{
     ChunkArgs, ClaimArgs, DeclineArgs, DeliverArgs, DeliverReply, ExtendArgs, ExtendReply, Lease,
@@ -82,6 +83,14 @@ impl Escrow {
     /// `not_found` where there is none; else those of a query.
     pub async fn receipt(&self, job: JobId) -> Result<ReceiptRecord, Error> {
         self.client.ask(self.id, "receipt", (job,)).await
+    }
+
+    /// A job's receipt with the proof that it is in the certified log; [`crate::proof::check_proof`] checks it.
+    ///
+    /// # Errors
+    /// `not_found` where there is none; else those of a query.
+    pub async fn receipt_proof(&self, job: JobId) -> Result<ReceiptProof, Error> {
+        self.client.ask(self.id, "receipt_proof", (job,)).await
     }
 
     /// Receipts from a number on, at most `limit`.
@@ -219,6 +228,56 @@ impl Escrow {
     /// `lease_lost`, `not_your_lease`, `wrong_state`, `busy`, `not_a_continuation`; else as [`Error`] says.
     pub async fn extend(&self, args: ExtendArgs) -> Result<ExtendReply, Error> {
         self.client.repeatable(self.id, "extend", (args,)).await
+    }
+
+    // --- audits ---
+
+    /// Everything about a job's draw and audit.
+    ///
+    /// # Errors
+    /// `not_found`; else those of a query, see [`Error`].
+    pub async fn audit(&self, job: JobId) -> Result<Audit, Error> {
+        self.client.ask(self.id, "audit", (job,)).await
+    }
+
+    /// The caller's audits that wait for it.
+    ///
+    /// # Errors
+    /// Those of a query, see [`Error`].
+    pub async fn audits(&self) -> Result<Vec<AuditSummary>, Error> {
+        self.client.ask(self.id, "audits", ()).await
+    }
+
+    /// What the caller needs to compute its vote on a job.
+    ///
+    /// # Errors
+    /// `not_your_audit`; else those of a query, see [`Error`].
+    pub async fn audit_task(&self, job: JobId) -> Result<AuditTask, Error> {
+        self.client.ask(self.id, "audit_task", (job,)).await
+    }
+
+    /// Commits to a vote; repeating it is harmless.
+    ///
+    /// # Errors
+    /// `not_your_audit`, `bad_vote`; else as [`Error`] says.
+    pub async fn commit_vote(&self, args: CommitArgs) -> Result<(), Error> {
+        let _: Reserved = self
+            .client
+            .repeatable(self.id, "commit_vote", (args,))
+            .await?;
+        Ok(())
+    }
+
+    /// Reveals a vote that was committed to; repeating it is harmless.
+    ///
+    /// # Errors
+    /// `not_your_audit`, `bad_vote`; else as [`Error`] says.
+    pub async fn reveal_vote(&self, args: RevealArgs) -> Result<(), Error> {
+        let _: Reserved = self
+            .client
+            .repeatable(self.id, "reveal_vote", (args,))
+            .await?;
+        Ok(())
     }
 
     /// Gives a lease back.

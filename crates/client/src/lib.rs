@@ -27,6 +27,7 @@ pub mod identity;
 pub mod ledger;
 pub mod network;
 mod outcome;
+pub mod proof;
 pub mod receipt_file;
 pub mod registry;
 mod reply;

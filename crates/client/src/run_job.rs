@@ -3,7 +3,7 @@
 use crate::{Error, Escrow};
 use emc_protocol::TextOutput;
 use emc_protocol::escrow::ReceiptRecord;
-use emc_protocol::job::{Job, JobId, JobState, Preview, SubmitJob, SubmitReply};
+use emc_protocol::job::{Job, JobId, JobState, Preview, RefundReason, SubmitJob, SubmitReply};
 use std::time::Duration;
 
 /// What happens to a job while one waits for it.
@@ -56,6 +56,7 @@ impl Escrow {
     ///     seed: None,
     ///     salt: None,
     ///     visibility: None,
+    ///     assurance: None,
     /// };
     /// let result = escrow
     ///     .run(job, |event| {
@@ -115,8 +116,10 @@ impl Escrow {
     /// # Errors
     /// Those of [`Escrow::receipt`].
     pub async fn result_of(&self, job: Job) -> Result<JobResult, Error> {
+        let overturned = job.refund_reason == Some(RefundReason::Overturned);
         let receipt = match job.state {
-            Some(JobState::Settled) => Some(self.receipt(job.id).await?),
+            Some(JobState::Settled | JobState::Undecided) => Some(self.receipt(job.id).await?),
+            Some(JobState::Refunded) if overturned => Some(self.receipt(job.id).await?),
             _ => None,
         };
         Ok(JobResult {
@@ -129,7 +132,10 @@ impl Escrow {
 
 /// True once a job cannot change any more.
 pub fn is_final(job: &Job) -> bool {
-    matches!(job.state, Some(JobState::Settled | JobState::Refunded))
+    matches!(
+        job.state,
+        Some(JobState::Settled | JobState::Refunded | JobState::Undecided)
+    )
 }
 
 /// What was told already.

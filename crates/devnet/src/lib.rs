@@ -13,9 +13,11 @@ pub mod narrate;
 pub mod network;
 pub mod node;
 pub mod people;
+pub mod votes;
 pub mod worker;
 
 pub use control::Control;
 pub use market::Market;
 pub use network::DevNetwork;
+pub use node::HandNode;
 pub use people::Person;

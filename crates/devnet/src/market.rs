@@ -10,7 +10,7 @@ use emc_client::{CanisterIds, Client, Identity, Network};
 use emc_protocol::escrow::{EscrowArgs, EscrowInit, EscrowUpgrade, Settings};
 use emc_protocol::model::PublishModel;
 use emc_protocol::node::{RegistryArgs, RegistryInfo, RegistryInit, RegistryUpgrade};
-use emc_protocol::{ModelEntry, ModelRef, Seconds, Tokens};
+use emc_protocol::{ModelEntry, ModelRef, Role, Seconds, Tokens};
 use icrc_ledger_types::icrc1::account::Account;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -270,9 +270,33 @@ impl Market {
     /// # Errors
     /// If registration or stake is refused.
     pub async fn hand_node(&self, name: &str, model: &ModelRef) -> Result<HandNode> {
-        let node = HandNode::register(self, name, model).await?;
+        let node = HandNode::register(self, name, model, Role::Compute).await?;
         self.feed_arrived().await?;
         Ok(node)
+    }
+
+    /// So many registered, staked validators of different owners whose every vote the test casts itself.
+    ///
+    /// # Errors
+    /// If registration or stake is refused.
+    pub async fn hand_validators(&self, count: usize, model: &ModelRef) -> Result<Vec<HandNode>> {
+        let mut validators = vec![];
+        for number in 0..count {
+            let name = format!("validator {number}");
+            validators.push(HandNode::register(self, &name, model, Role::Validator).await?);
+        }
+        self.feed_arrived().await?;
+        Ok(validators)
+    }
+
+    /// Lists a model, as the governor, and waits until the escrow knows.
+    ///
+    /// # Errors
+    /// If the registry refuses.
+    pub async fn list(&self, model: &ModelRef) -> Result<()> {
+        let registry = self.client(&self.governor).registry(self.ids.registry);
+        registry.list_model(model.clone()).await?;
+        self.feed_arrived().await
     }
 
     /// Time travel and faults.
@@ -317,6 +341,7 @@ impl Market {
                 before.locked,
                 before.leaving,
                 before.treasury,
+                before.audits.unwrap_or_default(),
             ];
             let owed: u128 = parts.iter().map(|part| part.0).sum();
             ensure!(

@@ -30,11 +30,16 @@ pub struct HandNode {
 }
 
 impl HandNode {
-    /// Registers a node that offers a model, and stakes for it.
+    /// Registers a node with a role that offers a model, and stakes for it.
     ///
     /// # Errors
     /// If registry or ledger refuse.
-    pub async fn register(market: &Market, name: &str, model: &ModelRef) -> Result<Self> {
+    pub async fn register(
+        market: &Market,
+        name: &str,
+        model: &ModelRef,
+        role: Role,
+    ) -> Result<Self> {
         let node = market.person(name);
         let owner = market
             .person_with(&format!("owner of {name}"), crate::market::MINIMUM_STAKE)
@@ -49,7 +54,7 @@ impl HandNode {
         let registration = RegisterNode {
             public_key: node.public_key().to_vec(),
             owner: Some(owner.principal()),
-            roles: vec![Role::Compute],
+            roles: vec![role],
             hardware: Hardware {
                 device: "hand".into(),
                 count: 1,

@@ -91,6 +91,9 @@ pub enum PostingAccount {
     /// The treasury.
     #[serde(rename = "treasury")]
     Treasury,
+    /// What sampled jobs have paid for audits, until auditors are paid from it.
+    #[serde(rename = "audits")]
+    Audits,
 }
 
 /// One line of a movement; the lines of a movement sum to zero.
@@ -121,6 +124,8 @@ pub struct Totals {
     pub leaving: Tokens,
     /// The treasury.
     pub treasury: Tokens,
+    /// What sampled jobs have paid for audits, until auditors are paid from it.
+    pub audits: Option<Tokens>,
     /// Ledger calls whose outcome is not known yet.
     pub journal_open: u64,
 }

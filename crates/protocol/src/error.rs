@@ -117,6 +117,14 @@ pub mod code {
     pub const NOT_ELIGIBLE: &str = "not_eligible";
     /// The registry's feed is older than an hour; no new leases until it comes back.
     pub const STALE_FEED: &str = "stale_feed";
+    /// The result of a job with this model cannot be audited now.
+    pub const NOT_AUDITABLE: &str = "not_auditable";
+    /// The node has too little free stake for the job's bond.
+    pub const NO_BOND: &str = "no_bond";
+    /// The caller has no seat in this round of the audit, or the round is over.
+    pub const NOT_YOUR_AUDIT: &str = "not_your_audit";
+    /// The vote does not fit its task or its commitment.
+    pub const BAD_VOTE: &str = "bad_vote";
     /// The canister has just been installed and is not ready yet.
     pub const STARTING: &str = "starting";
 }

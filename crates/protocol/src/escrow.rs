@@ -1,5 +1,6 @@
 //! The escrow itself: how it is installed, what it says of itself, what it expects a job to cost.
 
+use crate::audit::{Assurance, AuditSettings};
 use crate::{JobInput, ModelRef, Parameters, Price, Receipt, Seconds, Timestamp, Tokens};
 use candid::{CandidType, Principal};
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,8 @@ pub struct Settings {
     pub max_open_jobs: u32,
     /// Least amount of a deposit or a withdrawal.
     pub minimum_transfer: Tokens,
+    /// Settings of audits; the defaults where absent.
+    pub audit: Option<AuditSettings>,
 }
 
 impl Default for Settings {
@@ -37,6 +40,7 @@ impl Default for Settings {
             retention: Seconds(7 * 24 * 3600),
             max_open_jobs: 1_000,
             minimum_transfer: Tokens(10_000),
+            audit: None,
         }
     }
 }
@@ -105,6 +109,10 @@ pub struct EscrowInfo {
     pub leased: u64,
     /// Receipts in the log.
     pub receipts: u64,
+    /// Jobs that are delivered and wait for the draw.
+    pub delivered: Option<u64>,
+    /// Jobs that are being audited.
+    pub auditing: Option<u64>,
 }
 
 /// What a quote is asked for.
@@ -116,6 +124,8 @@ pub struct QuoteArgs {
     pub input: JobInput,
     /// How the output would be chosen.
     pub parameters: Parameters,
+    /// How strongly the result would be checked; not at all where absent.
+    pub assurance: Option<Assurance>,
 }
 
 /// What a job would cost, and who could do it.
@@ -139,6 +149,27 @@ pub struct Quote {
     pub highest_max_price: Option<Tokens>,
     /// Jobs of this model that wait already.
     pub waiting: u64,
+    /// What checking the result costs, inside the two prices above; null without assurance.
+    pub check: Option<CheckQuote>,
+}
+
+/// What checking a result costs, and what it is worth.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct CheckQuote {
+    /// What is locked for the auditors.
+    pub audit_fee: Tokens,
+    /// What one accepted vote is paid.
+    pub vote_fee: Tokens,
+    /// The chance that the result is audited, in basis points.
+    pub chance: u16,
+    /// The bond that a node needs at the lowest max_price; null where nobody serves the model.
+    pub bond: Option<Tokens>,
+    /// Distinct owners whose validators serve the model.
+    pub validator_owners: u64,
+    /// How many there must be.
+    pub least_owners: u32,
+    /// True where the answer is so short (under 16 tokens) that an audit can hardly tell a cheat.
+    pub weak: bool,
 }
 
 /// A receipt in the log.
@@ -158,4 +189,32 @@ pub struct ReceiptRecord {
     pub signature: Vec<u8>,
     /// When it was accepted.
     pub time: Timestamp,
+}
+
+impl ReceiptRecord {
+    /// The leaf of the log's Merkle range: domain, number, the receipt's digest, public key, signature, time
+    /// (`docs/spec/receipt.md`). `None` where the receipt is malformed.
+    pub fn leaf(&self) -> Option<crate::mountain_range::Hash> {
+        let mut bytes = crate::canonical::Writer::new("emc-receipt-leaf-v1");
+        bytes.u64(self.index);
+        bytes.raw(&self.receipt.digest().ok()?);
+        bytes.bytes(&self.public_key);
+        bytes.bytes(&self.signature);
+        bytes.u64(self.time.0);
+        Some(bytes.sha256())
+    }
+}
+
+/// A receipt, its place in the log, and what certifies the log's root.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct ReceiptProof {
+    /// The receipt.
+    pub record: ReceiptRecord,
+    /// Its path to the root.
+    pub proof: crate::mountain_range::Proof,
+    /// The Internet Computer's certificate over the canister's data; null where the answer did not come from a query.
+    pub certificate: Option<ByteBuf>,
+    /// What the canister certifies: a hash tree (CBOR) with the root under the label `receipts`.
+    #[serde(with = "serde_bytes")]
+    pub tree: Vec<u8>,
 }

@@ -126,6 +126,8 @@ pub struct SubmitJob {
     pub salt: Option<ByteBuf>,
     /// Who may read the result; private where absent.
     pub visibility: Option<Visibility>,
+    /// How strongly the result is to be checked; not at all where absent. What that costs is inside `max_price`.
+    pub assurance: Option<crate::Assurance>,
 }
 
 /// What `submit_job` answers.
@@ -162,15 +164,21 @@ pub enum JobState {
     /// A node works on it.
     #[serde(rename = "leased")]
     Leased,
-    /// Delivered, not yet settled.
+    /// Delivered; it is not drawn yet whether it is audited.
     #[serde(rename = "delivered")]
     Delivered,
+    /// Delivered, and validators recompute it.
+    #[serde(rename = "auditing")]
+    Auditing,
     /// Paid for; final.
     #[serde(rename = "settled")]
     Settled,
     /// Ended without a result; what was not used went back; final.
     #[serde(rename = "refunded")]
     Refunded,
+    /// The validators did not decide: the price was split in half; final.
+    #[serde(rename = "undecided")]
+    Undecided,
 }
 
 /// Why a job ended without a result.
@@ -185,6 +193,9 @@ pub enum RefundReason {
     /// Too many owners' nodes tried and failed.
     #[serde(rename = "attempts")]
     Attempts,
+    /// An audit found that the result is not the model's.
+    #[serde(rename = "overturned")]
+    Overturned,
 }
 
 /// How one attempt at a job went.
@@ -289,6 +300,12 @@ pub struct Job {
     pub postings: Vec<Posting>,
     /// Who may read the result.
     pub visibility: Option<Visibility>,
+    /// How strongly the result is checked.
+    pub assurance: Option<crate::Assurance>,
+    /// What of `locked` is for checking it.
+    pub audit_fee: Option<Tokens>,
+    /// What the running or delivering node has at stake for it.
+    pub bond: Option<Tokens>,
     /// What only the requester and the bearer of the capability see.
     pub private: Option<PrivateView>,
 }

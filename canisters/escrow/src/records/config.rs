@@ -1,7 +1,9 @@
 //! What the canister was installed with, its settings, and its counters.
 
+use crate::records::AuditSettingsRecord;
 use crate::stored::{self, stored};
 use candid::Principal;
+use emc_protocol::audit::AuditSettings;
 use emc_protocol::{Seconds, Timestamp, Tokens, escrow::Settings};
 use minicbor::{Decode, Encode};
 
@@ -72,6 +74,19 @@ pub struct SettingsRecord {
     /// Least deposit or withdrawal.
     #[cbor(n(7), with = "stored::tokens")]
     pub minimum_transfer: Tokens,
+    /// Of audits; `None` is the defaults.
+    #[n(8)]
+    pub audit: Option<AuditSettingsRecord>,
+}
+
+impl SettingsRecord {
+    /// The settings of audits.
+    pub fn audit(&self) -> AuditSettings {
+        self.audit
+            .as_ref()
+            .map(AuditSettings::from)
+            .unwrap_or_default()
+    }
 }
 
 impl From<&Settings> for SettingsRecord {
@@ -85,6 +100,7 @@ impl From<&Settings> for SettingsRecord {
             retention: s.retention,
             max_open_jobs: s.max_open_jobs,
             minimum_transfer: s.minimum_transfer,
+            audit: s.audit.as_ref().map(AuditSettingsRecord::from),
         }
     }
 }
@@ -100,6 +116,7 @@ impl From<&SettingsRecord> for Settings {
             retention: s.retention,
             max_open_jobs: s.max_open_jobs,
             minimum_transfer: s.minimum_transfer,
+            audit: s.audit.as_ref().map(AuditSettings::from),
         }
     }
 }
@@ -128,6 +145,30 @@ pub struct Counts {
     /// Model numbers given out.
     #[n(6)]
     pub models: u32,
+    /// Delivered and waiting for the draw now.
+    #[n(7)]
+    #[cbor(default)]
+    pub delivered: u64,
+    /// Audited now.
+    #[n(8)]
+    #[cbor(default)]
+    pub auditing: u64,
+    /// Ever drawn for an audit.
+    #[n(9)]
+    #[cbor(default)]
+    pub audited: u64,
+    /// Ever overturned.
+    #[n(10)]
+    #[cbor(default)]
+    pub overturned: u64,
+    /// Ever left undecided.
+    #[n(11)]
+    #[cbor(default)]
+    pub undecided: u64,
+    /// Requests ever put into the draw queue; also the newest one's number.
+    #[n(12)]
+    #[cbor(default)]
+    pub draws: u64,
 }
 
 /// How far the feed is known.

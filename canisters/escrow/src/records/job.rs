@@ -2,10 +2,11 @@
 
 use crate::books::Lock;
 use crate::movement::Movement;
+use crate::records::{Checking, RoyaltyRecord, TermsRecord};
 use crate::stored::{self, stored};
 use candid::Principal;
 use emc_protocol::{
-    ModelRef, Parameters, Price, Timestamp, Tokens, Usage,
+    Assurance, ModelRef, Parameters, Price, Timestamp, Tokens, Usage,
     job::{AttemptEnd, JobState, RefundReason, Visibility},
 };
 use minicbor::{Decode, Encode};
@@ -97,6 +98,12 @@ pub struct JobRecord {
     /// What the newest attempt has uploaded.
     #[n(27)]
     pub upload: Option<Upload>,
+    /// How the result is checked; `None` where it is not.
+    #[n(28)]
+    pub checking: Option<Checking>,
+    /// What the node charges for what it delivered, until the job is final.
+    #[cbor(n(29), with = "stored::maybe_tokens")]
+    pub charge: Option<Tokens>,
 }
 
 /// Where a job stands.
@@ -114,6 +121,15 @@ pub enum Stage {
     /// Ended without a result.
     #[n(3)]
     Refunded(#[n(0)] Refund),
+    /// Delivered; waits for the draw.
+    #[n(4)]
+    Delivered,
+    /// Validators recompute it.
+    #[n(5)]
+    Auditing,
+    /// Validators did not decide: the price was split.
+    #[n(6)]
+    Undecided,
 }
 
 /// Why a job ended without a result.
@@ -129,6 +145,9 @@ pub enum Refund {
     /// Nobody may try it any more.
     #[n(2)]
     Attempts,
+    /// An audit found that the result is not the model's.
+    #[n(3)]
+    Overturned,
 }
 
 impl Stage {
@@ -139,6 +158,9 @@ impl Stage {
             Self::Leased => JobState::Leased,
             Self::Settled => JobState::Settled,
             Self::Refunded(_) => JobState::Refunded,
+            Self::Delivered => JobState::Delivered,
+            Self::Auditing => JobState::Auditing,
+            Self::Undecided => JobState::Undecided,
         }
     }
 
@@ -148,13 +170,14 @@ impl Stage {
             Self::Refunded(Refund::Deadline) => Some(RefundReason::Deadline),
             Self::Refunded(Refund::Cancelled) => Some(RefundReason::Cancelled),
             Self::Refunded(Refund::Attempts) => Some(RefundReason::Attempts),
+            Self::Refunded(Refund::Overturned) => Some(RefundReason::Overturned),
             _ => None,
         }
     }
 
     /// True where nothing can happen to the job any more.
     pub fn is_final(self) -> bool {
-        matches!(self, Self::Settled | Self::Refunded(_))
+        matches!(self, Self::Settled | Self::Refunded(_) | Self::Undecided)
     }
 }
 
@@ -167,12 +190,29 @@ impl JobRecord {
         }
     }
 
-    /// When the due queue must look at it; `None` for a final job.
+    /// When the due queue must look at it; `None` for a final job, and for one that waits in the draw queue.
     pub fn due(&self) -> Option<Timestamp> {
         match self.stage {
             Stage::Open => Some(self.deadline),
             Stage::Leased => Some(self.lease_until.unwrap_or(self.deadline)),
-            _ => None,
+            // The end of the validators' phase; `None` between two rounds.
+            Stage::Auditing => self.lease_until,
+            Stage::Delivered | Stage::Settled | Stage::Refunded(_) | Stage::Undecided => None,
+        }
+    }
+
+    /// What of the lock may be charged for the result: all but what is for checking it.
+    pub fn chargeable(&self) -> Tokens {
+        let fee = self.checking.map_or(0, |checking| checking.audit_fee.0);
+        Tokens(self.lock.amount().0.saturating_sub(fee))
+    }
+
+    /// What the requester asked for.
+    pub fn assurance(&self) -> Assurance {
+        match self.checking {
+            None => Assurance::None,
+            Some(checking) if checking.always => Assurance::Always,
+            Some(_) => Assurance::Sampled,
         }
     }
 
@@ -278,6 +318,18 @@ pub struct AttemptRecord {
     /// The fee for a lapse at the claim.
     #[cbor(n(7), with = "stored::tokens")]
     pub lapse_fee: Tokens,
+    /// What the node has at stake for it now; `None` where the result is not checked, or nothing is at stake any more.
+    #[cbor(n(8), with = "stored::maybe_tokens")]
+    pub bond: Option<Tokens>,
+    /// What the model's author gets, as it was at the claim.
+    #[n(9)]
+    pub royalty: Option<RoyaltyRecord>,
+    /// When an output counts as the model's, as it was at the claim.
+    #[n(10)]
+    pub terms: Option<TermsRecord>,
+    /// The longest prompt and output together that the node offered.
+    #[n(11)]
+    pub context: Option<u32>,
 }
 
 /// How an attempt ended.
@@ -353,7 +405,7 @@ pub struct OpenRecord {
     /// Most output tokens.
     #[n(1)]
     pub max_tokens: u32,
-    /// What the job has locked.
+    /// What may be charged for it.
     #[cbor(n(2), with = "stored::tokens")]
     pub locked: Tokens,
     /// Length of the input's canonical bytes.
@@ -362,6 +414,9 @@ pub struct OpenRecord {
     /// True if somebody tried it before.
     #[n(4)]
     pub tried: bool,
+    /// The bond that a node needs; `None` where the result is not checked.
+    #[cbor(n(5), with = "stored::maybe_tokens")]
+    pub bond: Option<Tokens>,
 }
 
 /// Open jobs of a model, counted.

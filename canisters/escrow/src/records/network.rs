@@ -1,5 +1,6 @@
 //! Nodes and models, as the registry's feed tells of them, and what nodes do here.
 
+use crate::records::{RoyaltyRecord, TermsRecord};
 use crate::stored::{self, stored};
 use candid::Principal;
 use emc_protocol::{Price, Timestamp, Tokens};
@@ -46,12 +47,20 @@ pub struct NodeRecord {
     /// True if it has the validator role.
     #[n(8)]
     pub validator: bool,
+    /// The feed's change that told of stake being taken out, while the registry waits for an acknowledgement.
+    #[n(9)]
+    pub unstaking: Option<u64>,
 }
 
 impl NodeRecord {
     /// True where it can be given work.
     pub fn takes_work(&self) -> bool {
         self.compute && self.active && self.eligible
+    }
+
+    /// True where it can be drawn as a validator.
+    pub fn votes(&self) -> bool {
+        self.validator && self.active && self.eligible
     }
 }
 
@@ -93,6 +102,9 @@ pub struct ServerRecord {
     /// When it was last heard of.
     #[cbor(n(3), with = "stored::time")]
     pub last_seen: Timestamp,
+    /// Its stake here.
+    #[cbor(n(4), with = "stored::maybe_tokens")]
+    pub stake: Option<Tokens>,
 }
 
 /// A model version, from the feed.
@@ -127,6 +139,15 @@ pub struct CatalogueRecord {
     /// No new jobs.
     #[n(4)]
     pub retired: bool,
+    /// When an output counts as the model's; only where it is listed.
+    #[n(5)]
+    pub audit: Option<TermsRecord>,
+    /// What its author gets; only where it is listed.
+    #[n(6)]
+    pub royalty: Option<RoyaltyRecord>,
+    /// Computing power of a million units; only where it is listed.
+    #[n(7)]
+    pub compute_units: Option<u64>,
 }
 
 stored!(RunningRecord, NodeRecord, ServerRecord, ModelRecord);

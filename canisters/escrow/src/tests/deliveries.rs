@@ -305,7 +305,7 @@ fn what_one_attempt_uploaded_is_gone_for_the_next() {
 #[test]
 fn a_receipt_can_be_checked_by_anyone_and_the_log_is_chained() {
     let mut world = World::new();
-    let mut tips = vec![world.state.receipts.tip()];
+    let mut tips = vec![world.state.receipts.root()];
     for _ in 0..3 {
         let lease = world.leased_job(0);
         let args = world.delivery(0, &lease, &answer(4));
@@ -318,8 +318,8 @@ fn a_receipt_can_be_checked_by_anyone_and_the_log_is_chained() {
             .unwrap();
         let key = record.public_key.as_slice().try_into().unwrap();
         assert_eq!(receipt::node_principal(key), record.node);
-        assert!(!tips.contains(&world.state.receipts.tip()));
-        tips.push(world.state.receipts.tip());
+        assert!(!tips.contains(&world.state.receipts.root()));
+        tips.push(world.state.receipts.root());
     }
     let page = view::receipts(&world.state, 1, 200).unwrap();
     assert_eq!(page.iter().map(|r| r.index).collect::<Vec<_>>(), [1, 2]);

@@ -14,7 +14,13 @@ struct Sums {
     locked: u128,
     open: u64,
     leased: u64,
-    unfinished: u64,
+    delivered: u64,
+    auditing: u64,
+    due: u64,
+    to_draw: u64,
+    receipts: u64,
+    bonds: BTreeMap<Principal, u128>,
+    seats: Vec<(Principal, u64)>,
     outputs: u64,
     of: BTreeMap<Principal, (u128, u64, u64)>,
     waiting: BTreeMap<u32, (u64, u64)>,
@@ -28,6 +34,7 @@ pub fn check(world: &World) {
     backing(world);
     locks(world, &sums);
     indices(world, &sums);
+    stakes(world, &sums);
 }
 
 fn jobs(world: &World) -> Sums {
@@ -38,11 +45,14 @@ fn jobs(world: &World) -> Sums {
         let unfinished = !job.stage.is_final();
         let lock = job.lock.amount();
         // Locks.
-        assert_eq!(
-            lock,
-            if unfinished { job.max_price } else { Tokens(0) },
-            "locks: job {id}"
-        );
+        let audit = state.audits.get(&id);
+        let paid_in = audit.as_ref().is_some_and(|audit| audit.seed.is_some());
+        let fee = job
+            .checking
+            .filter(|c| !c.always && paid_in)
+            .map_or(0, |c| c.audit_fee.0);
+        let locked = if unfinished { job.max_price.0 - fee } else { 0 };
+        assert_eq!(lock.0, locked, "locks: job {id}");
         let of = sums.of.entry(job.requester).or_default();
         *of = (
             of.0 + lock.0,
@@ -57,16 +67,22 @@ fn jobs(world: &World) -> Sums {
                     state.due.contains_key(&(at.0, id)),
                     "exit: job {id} is not in the due queue"
                 );
+                sums.due += 1;
                 assert!(
-                    at <= job.deadline,
+                    at <= job.deadline || job.stage == Stage::Auditing,
                     "exit: job {id} is due after its deadline"
                 );
             }
-            None => assert!(
-                !unfinished,
-                "exit: job {id} has no time at which it goes on"
-            ),
+            None if unfinished => {
+                sums.to_draw += 1;
+                assert!(
+                    state.draws.iter().any(|entry| entry.value().job == id),
+                    "exit: job {id} has no time at which it goes on, and waits for no draw"
+                );
+            }
+            None => {}
         }
+        bonds(&mut sums, id, &job, audit.as_ref());
         // Cap.
         assert!(
             job.charged.unwrap_or_default() <= job.max_price,
@@ -105,12 +121,102 @@ fn jobs(world: &World) -> Sums {
                 );
                 *sums.running.entry((attempt.node, job.model)).or_default() += 1;
             }
-            Stage::Settled | Stage::Refunded(_) => {}
+            Stage::Delivered => sums.delivered += 1,
+            Stage::Auditing => sums.auditing += 1,
+            Stage::Settled | Stage::Refunded(_) | Stage::Undecided => {}
         }
-        sums.unfinished += u64::from(unfinished);
+        sums.receipts += u64::from(job.receipt.is_some());
         sums.outputs += u64::from(state.outputs.contains_key(&id));
     }
     sums
+}
+
+/// What a job has reserved of nodes' stake: the running or delivering node's bond, and those of its auditors.
+fn bonds(sums: &mut Sums, id: u64, job: &JobRecord, audit: Option<&AuditRecord>) {
+    let unfinished = !job.stage.is_final();
+    for (number, attempt) in job.attempts.iter().enumerate() {
+        let newest = number + 1 == job.attempts.len();
+        let held =
+            newest && unfinished && !matches!(job.stage, Stage::Open) && job.checking.is_some();
+        assert_eq!(
+            attempt.bond.is_some(),
+            held,
+            "bonds: job {id}, attempt {}",
+            number + 1
+        );
+        *sums.bonds.entry(attempt.node).or_default() += attempt.bond.unwrap_or_default().0;
+    }
+    let Some(audit) = audit else { return };
+    assert_eq!(
+        audit.drawn && unfinished,
+        job.stage == Stage::Auditing,
+        "job {id} is audited exactly when it was drawn"
+    );
+    assert_eq!(
+        audit.verdict.is_some(),
+        audit.drawn && !unfinished,
+        "job {id} has a verdict exactly when its audit ended"
+    );
+    for (number, round) in audit.rounds.iter().enumerate() {
+        for seat in &round.seats {
+            if unfinished {
+                *sums.bonds.entry(seat.node).or_default() += seat.bond.0;
+            }
+            if !round.over {
+                assert_eq!(
+                    number + 1,
+                    audit.rounds.len(),
+                    "only the last round of job {id} runs"
+                );
+                sums.seats.push((seat.node, id));
+            }
+            assert_ne!(
+                Some(seat.owner),
+                job.attempts.last().map(|a| a.owner),
+                "nobody audits his own work"
+            );
+            assert_ne!(seat.owner, job.requester, "nobody audits his own job");
+        }
+    }
+}
+
+/// What is reserved is what the jobs say, what burns is what the registry was not told yet, and no stake is promised
+/// twice.
+fn stakes(world: &World, sums: &Sums) {
+    let state = &world.state;
+    let mut burning: BTreeMap<Principal, u128> = BTreeMap::new();
+    for entry in state.outcomes.iter() {
+        *burning.entry(*entry.key()).or_default() += entry.value().slashed.0;
+    }
+    let report = state.report.get();
+    for line in report.outcomes.iter().filter(|_| report.open) {
+        *burning.entry(line.node).or_default() += line.outcome.slashed.0;
+    }
+    for node in &world.nodes {
+        let record = state.bonds.get(&node.id).unwrap_or_default();
+        assert_eq!(
+            record.reserved.0,
+            sums.bonds.get(&node.id).copied().unwrap_or_default(),
+            "bonds of {}",
+            node.id
+        );
+        assert_eq!(
+            record.burning.0,
+            burning.get(&node.id).copied().unwrap_or_default(),
+            "burned stake of {}",
+            node.id
+        );
+        assert!(
+            record.reserved.0 + record.burning.0 <= node.backing(),
+            "the stake of {} is promised twice",
+            node.id
+        );
+    }
+    let mut seats: Vec<_> = state.assigned.iter().map(|entry| *entry.key()).collect();
+    let mut expected = sums.seats.clone();
+    seats.sort();
+    expected.sort();
+    assert_eq!(seats, expected, "seats of running rounds");
 }
 
 /// At most one payment, only to the owner of the attempt that delivered or was cancelled.
@@ -141,24 +247,43 @@ fn single_payment(id: u64, job: &JobRecord) {
             "single payment: job {id} paid somebody else"
         );
     }
-    let settled = job.stage == Stage::Settled;
+    let after_delivery = !matches!(
+        job.stage,
+        Stage::Open
+            | Stage::Leased
+            | Stage::Refunded(Refund::Deadline | Refund::Cancelled | Refund::Attempts)
+    );
     let delivered = workers
         .first()
         .is_some_and(|a| a.end == Some(End::Delivered));
     assert_eq!(
-        settled, delivered,
-        "single payment: job {id} is settled exactly when it was delivered"
+        after_delivery, delivered,
+        "single payment: job {id} is past its delivery exactly when it was delivered"
     );
     assert_eq!(
-        settled,
+        after_delivery,
         job.receipt.is_some(),
-        "job {id} is settled exactly when it has a receipt"
+        "job {id} has a receipt exactly when it was delivered"
     );
+    assert!(
+        paid.is_empty()
+            || matches!(
+                job.stage,
+                Stage::Settled | Stage::Refunded(Refund::Cancelled)
+            ),
+        "single payment: job {id} was paid for a result that was not accepted"
+    );
+}
+
+/// Everything that the escrow owes.
+fn held(totals: &emc_protocol::Totals) -> u128 {
+    let audits = totals.audits.unwrap_or_default();
+    totals.available.0 + totals.locked.0 + totals.leaving.0 + totals.treasury.0 + audits.0
 }
 
 fn conservation(world: &World) {
     let totals = world.state.books.totals(0);
-    let held = totals.available.0 + totals.locked.0 + totals.leaving.0 + totals.treasury.0;
+    let held = held(&totals);
     assert_eq!(
         totals.deposited.0 - totals.withdrawn.0,
         held,
@@ -182,7 +307,7 @@ fn conservation(world: &World) {
 /// What the ledger holds for the escrow is what the books say, but for entries whose outcome is not known here yet.
 fn backing(world: &World) {
     let totals = world.state.books.totals(0);
-    let held = totals.available.0 + totals.locked.0 + totals.leaving.0 + totals.treasury.0;
+    let held = held(&totals);
     let (mut came, mut went) = (0, 0);
     let mut lanes = 0;
     for entry in world.state.journal.open_entries(0, 1_000) {
@@ -233,18 +358,29 @@ fn indices(world: &World, sums: &Sums) {
     let state = &world.state;
     let counts = *state.counts.get();
     assert_eq!(
-        (counts.open, counts.leased),
-        (sums.open, sums.leased),
+        (
+            counts.open,
+            counts.leased,
+            counts.delivered,
+            counts.auditing
+        ),
+        (sums.open, sums.leased, sums.delivered, sums.auditing),
         "counts"
     );
+    let final_ones = counts.settled + counts.refunded + counts.undecided;
     assert_eq!(
-        counts.open + counts.leased + counts.settled + counts.refunded,
+        counts.open + counts.leased + counts.delivered + counts.auditing + final_ones,
         counts.jobs
     );
     assert_eq!(
         state.due.len(),
-        sums.unfinished,
+        sums.due,
         "exit: nothing else is in the due queue"
+    );
+    assert_eq!(
+        state.draws.len(),
+        sums.to_draw,
+        "exit: nothing else waits for a draw"
     );
     let first = state
         .due
@@ -280,8 +416,8 @@ fn indices(world: &World, sums: &Sums) {
     assert_eq!(state.outputs.len(), sums.outputs);
     assert_eq!(
         state.receipts.len(),
-        counts.settled,
-        "a receipt for each settled job"
+        sums.receipts,
+        "a receipt for each delivered job"
     );
 }
 
@@ -307,6 +443,12 @@ pub fn explained(world: &World, mut balances: BTreeMap<Principal, i128>) {
 pub fn everything_has_an_exit(world: &mut World) {
     world.pass(26 * 3600);
     world.tick();
+    // What was delivered: two draws and two rounds with two phases each, in which nobody votes.
+    for round in 0..6 {
+        world.draw([round; 32]);
+        world.pass(3_600);
+        world.tick();
+    }
     world.resume(Fate::Answered);
     check(world);
     let totals = world.state.books.totals(world.state.journal.figures().open);
@@ -323,7 +465,7 @@ pub fn everything_has_an_exit(world: &mut World) {
     let fee = world.ledger.fee;
     world.state.journal.fee_is(fee);
     let mut left = 0;
-    for principal in (0..5).flat_map(|n| [requester(n), owner(n)]) {
+    for principal in (0..14).flat_map(|n| [requester(n), owner(n)]) {
         let amount = world.available(principal);
         if amount <= fee {
             left += amount;
@@ -346,5 +488,7 @@ pub fn everything_has_an_exit(world: &mut World) {
         left += amount;
     }
     check(world);
+    // What sampled jobs have paid in waits for auditors.
+    left += world.state.books.audits().0;
     assert_eq!(world.ledger.balance(&own()), left, "everything could leave");
 }

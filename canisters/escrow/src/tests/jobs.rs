@@ -184,9 +184,9 @@ fn an_upgrade_loses_nothing() {
     assert_eq!(open, leased.job_id);
     let args = world.delivery(0, &leased, &answer(4));
     world.deliver(0, &args).unwrap();
-    let tip = world.state.receipts.tip();
+    let tip = world.state.receipts.root();
     world.upgrade();
-    assert_eq!(world.state.receipts.tip(), tip);
+    assert_eq!(world.state.receipts.root(), tip);
     assert_eq!(world.job(second).stage, Stage::Open);
     world.pass(600);
     world.tick();

@@ -1,6 +1,9 @@
 //! Tests of the rules, natively: a small world around a state, sentences about each rule, and random sequences that
 //! check the named invariants after every action.
 
+mod audit_actions;
+mod auditors;
+mod audits;
 mod deliveries;
 mod invariants;
 mod jobs;

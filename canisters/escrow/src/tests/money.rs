@@ -353,6 +353,7 @@ fn a_movement_that_does_not_balance_or_passes_the_lock_is_refused_as_a_whole() {
         owner: owner(0),
         charge: Tokens(1_000_001),
         treasury_share: 200,
+        royalty: Some((author(), 300)),
     };
     let over = Movement::settle(world.now, job.requester, id, job.lock.amount(), &charge);
     let refused = world.state.books.apply_for(over, id, &mut job);

@@ -1,7 +1,7 @@
 //! What the random sequences must reach, so that a generator that has gone blind is noticed.
 
 /// What the sequences must reach, and how often at least.
-pub const REACHED: [(&str, u64); 79] = [
+pub const REACHED: [(&str, u64); 95] = [
     ("deposit: done", 2_000),
     ("deposit: not done", 500),
     ("deposit: pending", 1_000),
@@ -81,4 +81,20 @@ pub const REACHED: [(&str, u64); 79] = [
     ("upgrade: ok", 1_000),
     ("look: public", 100),
     ("look: private", 300),
+    ("draw: drawn", 500),
+    ("draw: not drawn, or upheld", 500),
+    ("commit: ok", 1_800),
+    ("commit: bad_vote", 20),
+    ("reveal: ok", 1_800),
+    ("reveal: bad_vote", 20),
+    ("play a round: goes on", 400),
+    ("play a round: upheld", 90),
+    ("play a round: overturned", 40),
+    ("play a round: undecided", 50),
+    ("vote: ok", 150),
+    ("vote: not_your_audit", 150),
+    ("report: applied", 250),
+    ("report: repeated", 35),
+    ("report: lost", 130),
+    ("report: answer lost", 130),
 ];

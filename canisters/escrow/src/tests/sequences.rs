@@ -9,7 +9,7 @@ use crate::records::*;
 use crate::{request_key, retention, view};
 use emc_journal::{Account, Outcome};
 use emc_protocol::account::deposit_subaccount;
-use emc_protocol::job::{IfUnserved, Visibility};
+use emc_protocol::job::{IfUnserved, RefundReason, Visibility};
 use emc_protocol::*;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -18,10 +18,10 @@ const SEQUENCES: u64 = 10_000;
 const ACTIONS: u64 = 40;
 
 /// SplitMix64: small, seeded, the same everywhere.
-struct Chance(u64);
+pub(super) struct Chance(u64);
 
 impl Chance {
-    fn next(&mut self) -> u64 {
+    pub(super) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -29,15 +29,15 @@ impl Chance {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
 
-    fn one_in(&mut self, n: u64) -> bool {
+    pub(super) fn one_in(&mut self, n: u64) -> bool {
         self.below(n) == 0
     }
 
-    fn pick<'a, T>(&mut self, of: &'a [T]) -> Option<&'a T> {
+    pub(super) fn pick<'a, T>(&mut self, of: &'a [T]) -> Option<&'a T> {
         match of.len() as u64 {
             0 => None,
             n => of.get(self.below(n) as usize),
@@ -57,9 +57,9 @@ impl Chance {
 
 type Counts = BTreeMap<String, u64>;
 
-struct Run {
-    world: World,
-    chance: Chance,
+pub(super) struct Run {
+    pub(super) world: World,
+    pub(super) chance: Chance,
     counts: Counts,
     log: Vec<String>,
     /// Leases that were given, with the index of the node.
@@ -68,7 +68,7 @@ struct Run {
     settled: BTreeMap<JobId, u64>,
 }
 
-fn label<T>(result: &Result<T, ApiError>) -> String {
+pub(super) fn label<T>(result: &Result<T, ApiError>) -> String {
     result
         .as_ref()
         .map_or_else(|error| error.code.clone(), |_| "ok".into())
@@ -85,8 +85,13 @@ fn transfer_label(result: &Result<Option<Outcome>, ApiError>) -> String {
 
 impl Run {
     fn new(seed: u64) -> Self {
+        // A third of the sequences have validators, and jobs that are checked.
+        let world = match seed % 3 {
+            0 => World::with_validators(3 + (seed / 3 % 7) as u8),
+            _ => World::new(),
+        };
         let mut run = Self {
-            world: World::new(),
+            world,
             chance: Chance(seed),
             counts: Counts::new(),
             log: vec![],
@@ -105,6 +110,16 @@ impl Run {
     }
 
     fn act(&mut self) {
+        let state = &self.world.state;
+        let audits = if state.assigned.is_empty() && state.draws.is_empty() {
+            8
+        } else {
+            70
+        };
+        if self.world.terms.is_some() && self.chance.below(100) < audits {
+            let (name, outcome) = self.act_on_audits();
+            return self.count(format!("{name}: {outcome}"));
+        }
         let chosen = match self.chance.below(100) {
             // Without a lease there is nothing to extend, decline or deliver: rather get one.
             51..82 if self.leases.is_empty() => 15 + self.chance.below(36),
@@ -142,7 +157,7 @@ impl Run {
         self.count(format!("{name}: {outcome}"));
     }
 
-    fn count(&mut self, what: String) {
+    pub(super) fn count(&mut self, what: String) {
         self.log.push(what.clone());
         *self.counts.entry(what).or_default() += 1;
     }
@@ -235,6 +250,13 @@ impl Run {
         job.visibility = self.chance.one_in(4).then_some(Visibility::Public);
         job.deadline = (!self.chance.one_in(3)).then(|| Seconds(10 + self.chance.below(2_000)));
         job.seed = self.chance.one_in(3).then_some(5);
+        if self.world.terms.is_some() && !self.chance.one_in(3) {
+            job.assurance = Some(match self.chance.below(2) {
+                0 => Assurance::Sampled,
+                _ => Assurance::Always,
+            });
+            job.max_price.0 += 200_000;
+        }
         job
     }
 
@@ -368,6 +390,10 @@ impl Run {
         if result.is_ok() {
             let times = self.settled.entry(job).or_default();
             *times += 1;
+            if self.world.terms.is_some() && self.chance.one_in(4) {
+                self.world.wrong.insert(job);
+            }
+            let times = self.settled.entry(job).or_default();
             assert_eq!(*times, 1, "single payment: job {job} was accepted twice");
             let job = self.world.job(job);
             let late = job.movements.iter().flat_map(|m| m.lines());
@@ -624,10 +650,11 @@ impl Run {
             job.private.is_none_or(|private| private.input.is_none()),
             "a stranger reads a prompt"
         );
-        assert_eq!(
-            view::receipt(state, id).is_ok(),
-            job.state == Some(JobState::Settled)
-        );
+        let has_receipt = match job.state {
+            Some(JobState::Refunded) => job.refund_reason == Some(RefundReason::Overturned),
+            other => !matches!(other, Some(JobState::Open | JobState::Leased)),
+        };
+        assert_eq!(view::receipt(state, id).is_ok(), has_receipt);
         ("look", if public { "public" } else { "private" }.into())
     }
 }

@@ -138,6 +138,7 @@ fn a_quote_names_what_would_have_to_be_locked() {
         model: job.model.clone(),
         input: job.input.clone(),
         parameters: job.parameters.clone(),
+        assurance: None,
     };
     let quote = quote::quote(&world.state, world.now, &args).unwrap();
     assert_eq!(
@@ -167,7 +168,7 @@ fn get(world: &World, url: &str) -> (u16, String) {
         headers: vec![],
         body: Default::default(),
     };
-    let response = http::answer(&world.state, world.now, &request);
+    let response = http::answer(&world.state, world.now, &request, None);
     (
         response.status_code,
         String::from_utf8(response.body.to_vec()).unwrap(),

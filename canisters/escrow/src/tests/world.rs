@@ -13,12 +13,12 @@ use emc_protocol::canonical;
 use emc_protocol::escrow::{EscrowArgs, EscrowInit, Settings};
 use emc_protocol::feed::{Change, Changes, ModelChange, NodeChange, NumberedChange};
 use emc_protocol::job::{ChatMessage, ChatRole, IfUnserved};
-use emc_protocol::model::Task;
+use emc_protocol::model::{Royalty, Task};
 use emc_protocol::receipt::node_principal;
 use emc_protocol::work::*;
 use emc_protocol::*;
 use ic_stable_structures::DefaultMemoryImpl;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub const SECOND: u64 = 1_000_000_000;
 pub const MODEL: &str = "smol";
@@ -34,6 +34,20 @@ pub struct Node {
     pub concurrency: u32,
     pub context: u32,
     pub compute: bool,
+    pub validator: bool,
+    /// What the registry says is allotted.
+    pub stake: u128,
+    /// Taken out, and not acknowledged yet.
+    pub leaving: u128,
+    /// The feed's number that told of it.
+    pub announced: Option<u64>,
+}
+
+impl Node {
+    /// What stands behind the node's bonds.
+    pub fn backing(&self) -> u128 {
+        self.stake + self.leaving
+    }
 }
 
 pub struct World {
@@ -44,6 +58,16 @@ pub struct World {
     pub nodes: Vec<Node>,
     pub sequence: u64,
     pub retired: bool,
+    /// The models' terms of audits.
+    pub terms: Option<AuditTerms>,
+    /// What the models' author gets, in basis points.
+    pub royalty: u16,
+    /// Jobs whose delivered result is not the model's.
+    pub wrong: BTreeSet<JobId>,
+    /// The newest report that the registry has applied.
+    pub reported: u64,
+    /// Stake that the registry has burned.
+    pub burned: BTreeMap<Principal, u128>,
     /// What came in and went out of available balances, as this world saw it.
     pub outside: BTreeMap<Principal, i128>,
 }
@@ -58,6 +82,11 @@ pub fn requester(n: u8) -> Principal {
 
 pub fn owner(n: u8) -> Principal {
     principal(50 + n)
+}
+
+/// Who published the models.
+pub fn author() -> Principal {
+    owner(13)
 }
 
 pub fn escrow() -> Principal {
@@ -113,6 +142,11 @@ impl World {
                 .collect(),
             sequence: 0,
             retired: false,
+            terms: None,
+            royalty: 0,
+            wrong: BTreeSet::new(),
+            reported: 0,
+            burned: BTreeMap::new(),
             outside: BTreeMap::new(),
         };
         world.state.journal.fee_is(0);
@@ -125,7 +159,7 @@ impl World {
         world
     }
 
-    fn node(n: u8, owned_by: u8) -> Node {
+    pub fn node(n: u8, owned_by: u8) -> Node {
         let key = SigningKey::from_bytes(&[n + 1; 32]);
         Node {
             id: node_principal(&key.verifying_key().to_bytes()),
@@ -141,6 +175,10 @@ impl World {
             concurrency: 3,
             context: 4_096,
             compute: true,
+            validator: false,
+            stake: Tokens::emc(100).0,
+            leaving: 0,
+            announced: None,
         }
     }
 
@@ -156,6 +194,7 @@ impl World {
 
     pub fn page(&mut self) -> Changes {
         self.sequence = self.sequence.max(self.state.feed.get().sequence);
+        let first = self.sequence + 1;
         let mut changes = vec![];
         let mut next = |change| {
             self.sequence += 1;
@@ -172,8 +211,11 @@ impl World {
                 context: 4_096,
                 listed: true,
                 retired: version == 2 && self.retired,
-                audit: None,
-                royalty: None,
+                audit: self.terms.clone(),
+                royalty: (self.royalty > 0).then(|| Royalty {
+                    author: author(),
+                    share: self.royalty,
+                }),
                 compute_units: None,
             }));
         }
@@ -183,12 +225,8 @@ impl World {
                 public_key: node.key.verifying_key().to_bytes().to_vec(),
                 owner: node.owner,
                 roles: vec![
-                    Some(if node.compute {
-                        Role::Compute
-                    } else {
-                        Role::Validator
-                    }),
-                    None,
+                    node.compute.then_some(Role::Compute),
+                    node.validator.then_some(Role::Validator),
                 ],
                 status: Some(node.status),
                 offers: [1, 2]
@@ -199,11 +237,14 @@ impl World {
                         context: node.context,
                     })
                     .to_vec(),
-                stake: Tokens::emc(100),
+                stake: Tokens(node.stake),
                 eligible: node.eligible,
                 last_seen: self.now,
-                unstaking: None,
+                unstaking: Some(node.leaving > 0),
             }));
+        }
+        for node in self.nodes.iter_mut().filter(|node| node.leaving > 0) {
+            node.announced = node.announced.or(Some(first));
         }
         Changes {
             changes,
@@ -551,6 +592,7 @@ pub fn ask(question: &str, max_tokens: u32) -> SubmitJob {
         seed: None,
         salt: None,
         visibility: None,
+        assurance: None,
     }
 }
 

@@ -8,7 +8,9 @@ use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use emc_client::escrow::random_salt;
 use emc_client::protocol::escrow::QuoteArgs;
-use emc_client::protocol::job::{ChatRole, IfUnserved, SubmitJob, SubmitReply, Visibility};
+use emc_client::protocol::job::{
+    ChatRole, IfUnserved, JobState, SubmitJob, SubmitReply, Visibility,
+};
 use emc_client::protocol::{JobInput, ModelRef, Seconds, Tokens};
 use emc_client::verify::{self, Report};
 use emc_client::{Escrow, JobEvent, JobResult, ReceiptFile};
@@ -28,6 +30,7 @@ const WHO_CAN_READ_PUBLIC: &str = "Your prompt can be read by every node that ta
     emc chat -c And at sunset?                          go on with the last conversation\n  \
     emc chat --temperature 0.7 --seed 7 Write a haiku.\n  \
     emc chat --system 'Answer in French.' < question.txt\n  \
+    emc chat --assurance always What is 2 + 2?          validators recompute the answer\n  \
     emc chat --receipt r.json Hello && emc verify r.json\n\n\
     What is not used of --max-price comes back. Interrupting (Ctrl-C) cancels the job.")]
 pub struct Chat {
@@ -105,14 +108,21 @@ impl Chat {
             self.summary(&result, took, report.as_ref());
         }
         kept?;
-        let Some(_) = &result.output else {
+        if result.job.state == Some(JobState::Undecided) {
+            bail!(
+                "the validators did not decide on the answer of job {}: half of the price came back (`emc audit show {}`)",
+                result.job.id,
+                result.job.id
+            );
+        }
+        if result.output.is_none() || result.job.state == Some(JobState::Refunded) {
             bail!(
                 "job {} was refunded: {}; {} EMC came back",
                 result.job.id,
                 words::refund(result.job.refund_reason),
                 unspent(&result)
             );
-        };
+        }
         match report {
             Some(report) if report.holds() => Ok(()),
             Some(report) => Err(anyhow!("the receipt does not hold:\n{report}")),
@@ -168,6 +178,7 @@ impl Chat {
                         model: model.clone(),
                         input: input.clone(),
                         parameters: parameters.clone(),
+                        assurance: Some(self.sampling.assurance.into()),
                     })
                     .await?;
                 quote.highest_max_price.with_context(|| {
@@ -200,6 +211,7 @@ impl Chat {
             } else {
                 Visibility::Private
             }),
+            assurance: Some(self.sampling.assurance.into()),
         })
     }
 
@@ -215,11 +227,27 @@ impl Chat {
         let mut text = PartialText::default();
         let mut broken = None;
         let waiting = escrow.wait_for(reply.job_id, Some(&reply.capability), |event| {
-            if let JobEvent::Preview(preview) = event
+            let shown = match event {
+                JobEvent::Preview(preview) => Some(&preview.text),
+                JobEvent::Changed(job) => {
+                    if job.state == Some(JobState::Auditing) && !self.quiet {
+                        output::note(
+                            "\n[validators recompute the answer; this may take some minutes]",
+                        );
+                    }
+                    let output = job
+                        .private
+                        .as_ref()
+                        .and_then(|private| private.output.as_ref());
+                    output.map(|output| &output.text)
+                }
+                _ => None,
+            };
+            if let Some(shown) = shown
                 && live
                 && broken.is_none()
             {
-                broken = text.show(&preview.text).err();
+                broken = text.show(shown).err();
             }
         });
         let result = tokio::select! {

@@ -1,6 +1,7 @@
 //! The commands, one file each; a folder holds the commands below its name.
 
 pub mod account;
+pub mod audit;
 pub mod balance;
 pub mod chat;
 pub mod deposit;
@@ -26,6 +27,7 @@ pub async fn run(Cli { globals, command }: Cli) -> Result<()> {
         Command::Job(command) => command.run(&globals).await,
         Command::Verify(command) => command.run(&globals).await,
         Command::Receipt(command) => command.run(&globals).await,
+        Command::Audit(command) => command.run(&globals).await,
         Command::Balance(command) => command.run(&globals).await,
         Command::Transfer(command) => command.run(&globals).await,
         Command::Account(command) => command.run(&globals).await,

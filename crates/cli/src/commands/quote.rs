@@ -35,6 +35,7 @@ impl Quote {
                     }],
                 },
                 parameters: self.sampling.parameters(),
+                assurance: Some(self.sampling.assurance.into()),
             })
             .await?;
         if globals.json {
@@ -48,6 +49,15 @@ impl Quote {
                 "lowest_max_price": quote.lowest_max_price.map(words::emc),
                 "highest_max_price": quote.highest_max_price.map(words::emc),
                 "waiting": quote.waiting,
+                "check": quote.check.as_ref().map(|check| json!({
+                    "audit_fee": words::emc(check.audit_fee),
+                    "vote_fee": words::emc(check.vote_fee),
+                    "chance_basis_points": check.chance,
+                    "bond": check.bond.map(words::emc),
+                    "validator_owners": check.validator_owners,
+                    "least_owners": check.least_owners,
+                    "weak": check.weak,
+                })),
             }));
         }
         let none = || "-".to_owned();
@@ -57,7 +67,7 @@ impl Quote {
                 format!("{amount} EMC")
             })
         };
-        output::fields(&[
+        let mut fields = vec![
             ("model", words::model(&quote.model)),
             (
                 "live nodes",
@@ -78,6 +88,28 @@ impl Quote {
                 "least --max-price for every node",
                 amount(quote.highest_max_price),
             ),
-        ])
+        ];
+        if let Some(check) = &quote.check {
+            let chance = f64::from(check.chance) / 100.0;
+            fields.extend([
+                ("of it for auditors", format!("{} EMC", check.audit_fee)),
+                ("chance of an audit", format!("{chance} %")),
+                ("the node's bond", amount(check.bond)),
+                (
+                    "validators",
+                    format!(
+                        "of {} owners; {} are needed",
+                        check.validator_owners, check.least_owners
+                    ),
+                ),
+            ]);
+            if check.weak {
+                fields.push((
+                    "note",
+                    "so short an answer can hardly be told from a cheat's: ask for 16 tokens or more".to_owned(),
+                ));
+            }
+        }
+        output::fields(&fields)
     }
 }

@@ -3,6 +3,7 @@
 use crate::{cli::Globals, output, session::Session};
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use emc_client::proof::check_proof;
 use emc_client::verify::{self, Report, Verdict};
 use emc_client::{Escrow, ReceiptFile};
 use serde_json::json;
@@ -13,13 +14,13 @@ use std::path::Path;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     emc verify receipt.json            offline: no network, no key\n  \
-    emc verify receipt.json --online   and that the escrow has this very receipt\n  \
+    emc verify receipt.json --online   and that the escrow's certified log holds this very receipt\n  \
     emc verify 12                      job 12's receipt, as the escrow has it")]
 pub struct Verify {
     /// A receipt file (- is standard input), or a job's number
     #[arg(value_name = "FILE|JOB")]
     receipt: String,
-    /// Ask the escrow too whether it has this very receipt
+    /// Prove too that the escrow's certified log holds this very receipt
     #[arg(long)]
     online: bool,
 }
@@ -43,7 +44,8 @@ impl Verify {
             let result = escrow.result_of(job).await?;
             let file = ReceiptFile::of_result(&result, None)
                 .with_context(|| format!("job {id} has no receipt: it was not settled"))?;
-            let report = verify::check_job(&file, escrow.id(), id);
+            let mut report = verify::check_job(&file, escrow.id(), id);
+            report.checks.push(in_log(&escrow, &file).await?);
             (file, report)
         } else {
             bail!("{:?} is neither a file nor a job's number", self.receipt);
@@ -92,21 +94,16 @@ pub fn read(path: &str) -> Result<ReceiptFile> {
     ReceiptFile::from_json(&text).with_context(|| format!("cannot use {path}"))
 }
 
-/// Whether the escrow that the receipt names has this very receipt.
+/// Whether the certified log of the escrow that the receipt names holds this very receipt.
 async fn in_log(escrow: &Escrow, file: &ReceiptFile) -> Result<verify::Check> {
     let named = escrow.client().escrow(file.receipt.escrow);
-    let record = named.receipt(file.receipt.job_id).await?;
-    let ours = file.record();
-    let same = record.receipt == ours.receipt
-        && record.signature == ours.signature
-        && record.public_key == ours.public_key;
+    let proof = named.receipt_proof(file.receipt.job_id).await?;
     Ok(verify::Check {
         name: "log",
-        what: "the escrow has accepted this very receipt",
-        verdict: if same {
-            Verdict::Holds
-        } else {
-            Verdict::Fails("the escrow has another receipt for this job.".into())
+        what: "the escrow's certified log holds this very receipt",
+        verdict: match check_proof(&named, &file.record(), &proof) {
+            Ok(()) => Verdict::Holds,
+            Err(why) => Verdict::Fails(format!("{why}.")),
         },
     })
 }

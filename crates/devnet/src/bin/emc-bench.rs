@@ -64,6 +64,7 @@ fn question(model: &ModelRef, text: &str, max_tokens: u32) -> SubmitJob {
         seed: None,
         salt: None,
         visibility: None,
+        assurance: None,
     }
 }
 

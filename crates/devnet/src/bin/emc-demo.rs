@@ -144,6 +144,7 @@ async fn main() -> Result<()> {
             seed: sampled.then_some(42),
             salt: None,
             visibility: None,
+            assurance: None,
         };
         let result = ask(&market, &alice, job.clone()).await?;
         let answer = result

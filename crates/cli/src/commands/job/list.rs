@@ -32,6 +32,10 @@ enum State {
     Delivered,
     Settled,
     Refunded,
+    /// Being checked by validators
+    Auditing,
+    /// Checked without a decision
+    Undecided,
 }
 
 impl From<State> for JobState {
@@ -42,6 +46,8 @@ impl From<State> for JobState {
             State::Delivered => Self::Delivered,
             State::Settled => Self::Settled,
             State::Refunded => Self::Refunded,
+            State::Auditing => Self::Auditing,
+            State::Undecided => Self::Undecided,
         }
     }
 }

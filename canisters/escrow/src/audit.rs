@@ -1,0 +1,527 @@
+//! Audits: validators commit to votes, reveal them, and the last round decides. What a vote means is in `judge`, who may
+//! vote in `draw`; here is the course of it, and what becomes of money and stake.
+//!
+//! A round has two phases, each with an end that the due queue watches: `commit`, until all seats have committed or the
+//! time is up; `reveal`, until all that committed have revealed or the time is up.
+
+use crate::bond;
+use crate::draw;
+use crate::due;
+use crate::judge::{self, Finding};
+use crate::movement::{Movement, VoteSource};
+use crate::records::*;
+use crate::report;
+use crate::settle;
+use crate::state::State;
+use candid::Principal;
+use emc_protocol::audit::{
+    Audit, AuditPhase, AuditRound, AuditSummary, AuditTask, AuditTerms, Candidate, CommitArgs,
+    Probe, RevealArgs, Seat, Verdict, Vote,
+};
+use emc_protocol::canonical;
+use emc_protocol::{ApiError, ByteBuf, JobId, Timestamp, Tokens, error::code};
+
+/// Audits of one validator that a list shows.
+const LISTED: usize = 50;
+
+// --- what validators see ---
+
+/// The caller's audits that wait for it.
+pub fn list(state: &State, caller: Principal) -> Vec<AuditSummary> {
+    let mine = state.assigned.range((caller, 0)..=(caller, u64::MAX));
+    mine.take(LISTED)
+        .filter_map(|entry| {
+            let id = entry.key().1;
+            let (job, audit) = (state.jobs.get(&id)?, state.audits.get(&id)?);
+            let round = audit.rounds.last()?;
+            let seat = round.seats.iter().find(|seat| seat.node == caller)?;
+            let phase = match (round.revealing, &seat.commitment, &seat.vote) {
+                (false, None, _) => AuditPhase::Commit,
+                (true, Some(_), None) => AuditPhase::Reveal,
+                _ => return None,
+            };
+            (!round.over).then(|| AuditSummary {
+                job_id: id,
+                round: audit.rounds.len() as u32,
+                model: job.model_ref(),
+                phase: Some(phase),
+                until: round.until,
+                fee: job
+                    .checking
+                    .map_or(Tokens::ZERO, |checking| checking.vote_fee),
+            })
+        })
+        .collect()
+}
+
+/// What a member of the running round's committee needs to compute its vote.
+///
+/// # Errors
+/// The caller has no seat in it.
+pub fn task(state: &State, caller: Principal, id: JobId) -> Result<AuditTask, ApiError> {
+    let (job, audit) = (
+        state.job(id)?,
+        state.audits.get(&id).ok_or_else(|| not_yours(id))?,
+    );
+    let round = audit
+        .rounds
+        .last()
+        .filter(|round| !round.over)
+        .ok_or_else(|| not_yours(id))?;
+    if round.seats.iter().all(|seat| seat.node != caller) {
+        return Err(not_yours(id));
+    }
+    let (attempt, usage) = (job.attempts.last(), job.usage);
+    let output = state
+        .outputs
+        .get(&id)
+        .and_then(|bytes| canonical::read_output(&bytes));
+    let (Some(attempt), Some(usage), Some(output)) = (attempt, usage, output) else {
+        return Err(not_yours(id));
+    };
+    Ok(AuditTask {
+        job_id: id,
+        round: audit.rounds.len() as u32,
+        model: job.model_ref(),
+        model_root: job.model_root.to_vec(),
+        input: state
+            .inputs
+            .get(&id)
+            .and_then(|bytes| canonical::read_input(&bytes)),
+        parameters: (&job.parameters).into(),
+        seed: job.seed,
+        output,
+        usage: usage.0,
+        context: attempt.context.unwrap_or_default(),
+        probes: probes(&audit, id),
+        terms: terms(&job),
+    })
+}
+
+/// Everything about a job's draw and audit.
+///
+/// # Errors
+/// There is no such job.
+pub fn show(state: &State, id: JobId) -> Result<Audit, ApiError> {
+    let job = state.job(id)?;
+    let audit = state.audits.get(&id).unwrap_or_default();
+    let rounds = audit.rounds.iter().zip(1..);
+    Ok(Audit {
+        job_id: id,
+        assurance: Some(job.assurance()),
+        chance: job.checking.map_or(0, |checking| checking.chance),
+        seed: audit.seed.map(|seed| ByteBuf::from(seed.to_vec())),
+        drawn: audit.drawn,
+        bond: job.checking.map_or(Tokens::ZERO, |checking| checking.bond),
+        fee: job
+            .checking
+            .map_or(Tokens::ZERO, |checking| checking.vote_fee),
+        rounds: rounds
+            .map(|(round, number)| AuditRound {
+                number,
+                seed: round.seed.to_vec(),
+                drawn: round.drawn,
+                candidates: round.candidates.iter().map(Candidate::from).collect(),
+                seats: round
+                    .seats
+                    .iter()
+                    .map(|seat| shown(seat, round.over))
+                    .collect(),
+                probes: probes_of(round, number, id, audit.positions),
+                verdict: round.verdict.map(Verdict::from),
+            })
+            .collect(),
+        verdict: audit.verdict.map(Verdict::from),
+    })
+}
+
+/// Votes are shown once nobody can copy them any more.
+fn shown(seat: &SeatRecord, over: bool) -> Seat {
+    let mut seat = Seat::from(seat);
+    if !over {
+        seat.vote = None;
+    }
+    seat
+}
+
+/// The probes that the running round asks for: those of all rounds so far, so that the last one can judge the first.
+fn probes(audit: &AuditRecord, id: JobId) -> Vec<Probe> {
+    let rounds = audit.rounds.iter().zip(1..);
+    rounds
+        .flat_map(|(round, number)| probes_of(round, number, id, audit.positions))
+        .collect()
+}
+
+fn terms(job: &JobRecord) -> AuditTerms {
+    let terms = job
+        .attempts
+        .last()
+        .and_then(|attempt| attempt.terms.as_ref());
+    terms.map_or(
+        AuditTerms {
+            levels: vec![],
+            tolerance_milli: 0,
+        },
+        AuditTerms::from,
+    )
+}
+
+// --- what validators do ---
+
+/// Commits to a vote. Repeating the same commitment changes nothing.
+///
+/// # Errors
+/// The caller has no seat, commitments are over, or it has committed to something else.
+pub fn commit(
+    state: &mut State,
+    now: Timestamp,
+    caller: Principal,
+    args: &CommitArgs,
+) -> Result<(), ApiError> {
+    let commitment: [u8; 32] =
+        args.commitment.as_slice().try_into().map_err(|_| {
+            ApiError::invalid("commitment", "32 bytes, the hash of docs/spec/audit.md")
+        })?;
+    let id = args.job_id;
+    let mut job = due::catch_up(state, now, id)?;
+    let (mut audit, at) = seat(state, id, args.round, caller)?;
+    let round = audit.rounds.last_mut().ok_or_else(|| not_yours(id))?;
+    match round.seats[at].commitment {
+        Some(before) if before == commitment => return Ok(()),
+        Some(_) => {
+            let message =
+                format!("You have committed to another vote on job {id}: reveal that one.");
+            return Err(ApiError::new(code::BAD_VOTE, message));
+        }
+        None if round.revealing => {
+            let message = format!("The time for commitments to votes on job {id} is over.");
+            return Err(ApiError::new(code::NOT_YOUR_AUDIT, message));
+        }
+        None => round.seats[at].commitment = Some(commitment),
+    }
+    if round.seats.iter().all(|seat| seat.commitment.is_some()) {
+        begin_reveal(state, now, id, &mut job, round);
+        state.jobs.insert(id, job);
+    }
+    state.audits.insert(id, audit);
+    Ok(())
+}
+
+/// Reveals a vote. Repeating the same one changes nothing.
+///
+/// # Errors
+/// The caller has no seat, the round does not wait for votes, or the vote is not what was committed to.
+pub fn reveal(
+    state: &mut State,
+    now: Timestamp,
+    caller: Principal,
+    args: RevealArgs,
+) -> Result<(), ApiError> {
+    let id = args.job_id;
+    let salt: [u8; 32] = args
+        .salt
+        .as_slice()
+        .try_into()
+        .map_err(|_| ApiError::invalid("salt", "the 32 bytes of the commitment"))?;
+    let mut job = due::catch_up(state, now, id)?;
+    let (mut audit, at) = seat(state, id, args.round, caller)?;
+    check_shape(&args.vote, &audit, &job, id)?;
+    let escrow = state.config().escrow;
+    let round = audit.rounds.last_mut().ok_or_else(|| not_yours(id))?;
+    if !round.revealing {
+        let message = format!(
+            "The other validators of job {id} have not all committed: reveal when they have."
+        );
+        return Err(ApiError::new(code::NOT_YOUR_AUDIT, message));
+    }
+    let hash = args.vote.commitment(escrow, id, args.round, caller, &salt);
+    if round.seats[at].commitment != Some(hash) {
+        let message = format!("This vote on job {id} is not the one that you have committed to.");
+        return Err(ApiError::new(code::BAD_VOTE, message));
+    }
+    round.seats[at].vote = Some(args.vote.into());
+    let complete = round
+        .seats
+        .iter()
+        .all(|seat| seat.commitment.is_none() || seat.vote.is_some());
+    state.audits.insert(id, audit);
+    if complete {
+        end_round(state, now, id, &mut job);
+        state.jobs.insert(id, job);
+    }
+    Ok(())
+}
+
+/// The running round of a job and the caller's place in it.
+fn seat(
+    state: &State,
+    id: JobId,
+    round: u32,
+    caller: Principal,
+) -> Result<(AuditRecord, usize), ApiError> {
+    let audit = state.audits.get(&id).ok_or_else(|| not_yours(id))?;
+    let running = audit
+        .rounds
+        .last()
+        .filter(|running| !running.over && audit.rounds.len() == round as usize);
+    let at = running.and_then(|running| running.seats.iter().position(|seat| seat.node == caller));
+    at.map(|at| (audit, at)).ok_or_else(|| not_yours(id))
+}
+
+fn not_yours(id: JobId) -> ApiError {
+    let message = format!(
+        "You have no seat in an audit of job {id} that is running: see `audits` for those that you have."
+    );
+    ApiError::new(code::NOT_YOUR_AUDIT, message)
+}
+
+fn check_shape(
+    vote: &Vote,
+    audit: &AuditRecord,
+    job: &JobRecord,
+    id: JobId,
+) -> Result<(), ApiError> {
+    let (probes, levels) = (probes(audit, id).len(), terms(job).levels.len());
+    let counts_fit = vote
+        .above
+        .iter()
+        .chain([&vote.matches])
+        .all(|&count| count <= vote.positions);
+    let fits = vote.positions == audit.positions
+        && vote.differences.len() == probes
+        && vote.above.len() == levels;
+    if fits && counts_fit {
+        return Ok(());
+    }
+    let message = format!(
+        "A vote on job {id} has {} positions, {levels} counts and {probes} differences, and no count above the positions.",
+        audit.positions
+    );
+    Err(ApiError::new(code::BAD_VOTE, message))
+}
+
+// --- the course of a round ---
+
+/// A phase's time is up.
+pub(crate) fn phase_over(state: &mut State, now: Timestamp, id: JobId, job: &mut JobRecord) {
+    let mut audit = state.audits.get(&id).unwrap_or_default();
+    match audit.rounds.last_mut() {
+        Some(round)
+            if !round.revealing && round.seats.iter().any(|seat| seat.commitment.is_some()) =>
+        {
+            begin_reveal(state, now, id, job, round);
+            state.audits.insert(id, audit);
+        }
+        _ => end_round(state, now, id, job),
+    }
+}
+
+fn begin_reveal(
+    state: &mut State,
+    now: Timestamp,
+    id: JobId,
+    job: &mut JobRecord,
+    round: &mut RoundRecord,
+) {
+    round.revealing = true;
+    round.until = now.after(state.config().settings.audit().reveal_window);
+    wait_until(state, id, job, Some(round.until));
+}
+
+/// Moves a job in the due queue.
+fn wait_until(state: &mut State, id: JobId, job: &mut JobRecord, until: Option<Timestamp>) {
+    if let Some(before) = job.lease_until {
+        state.unqueue_due(id, before);
+    }
+    job.lease_until = until;
+    if let Some(until) = until {
+        state.queue_due(id, until);
+    }
+}
+
+/// A round waits for nobody any more.
+fn end_round(state: &mut State, now: Timestamp, id: JobId, job: &mut JobRecord) {
+    let mut audit = state.audits.get(&id).unwrap_or_default();
+    let (terms, usage) = (
+        terms(job),
+        job.usage.map(|usage| usage.0).unwrap_or_default(),
+    );
+    let first = audit.rounds.len() == 1;
+    if let Some(round) = audit.rounds.last_mut() {
+        let findings = findings(round, &terms, &usage);
+        round.over = true;
+        round.verdict = match first {
+            true => judge::first_round(&findings).then_some(VerdictRecord::Upheld),
+            false => Some(judge::second_round(&findings)),
+        };
+        for seat in &round.seats {
+            state.assigned.remove(&(seat.node, id));
+        }
+    }
+    let verdict = audit.rounds.last().and_then(|round| round.verdict);
+    state.audits.insert(id, audit);
+    wait_until(state, id, job, None);
+    match (first, verdict) {
+        (true, Some(_)) => draw::request(state, id, Draw::SecondLook),
+        (true, None) => draw::request(state, id, Draw::Second),
+        (false, verdict) => finish(
+            state,
+            now,
+            id,
+            job,
+            verdict.unwrap_or(VerdictRecord::Undecided),
+        ),
+    }
+}
+
+fn findings(round: &RoundRecord, terms: &AuditTerms, usage: &emc_protocol::Usage) -> Vec<Finding> {
+    let votes: Vec<Option<&VoteRecord>> =
+        round.seats.iter().map(|seat| seat.vote.as_ref()).collect();
+    judge::findings(&votes, terms, usage)
+}
+
+// --- the end ---
+
+/// Ends an audit: every seat is judged, accepted votes are paid, the job ends as the verdict says. A second look that
+/// decided nothing leaves what the first round had upheld.
+pub(crate) fn finish(
+    state: &mut State,
+    now: Timestamp,
+    id: JobId,
+    job: &mut JobRecord,
+    verdict: VerdictRecord,
+) {
+    let mut audit = state.audits.get(&id).unwrap_or_default();
+    let upheld_before =
+        audit.rounds.first().and_then(|round| round.verdict) == Some(VerdictRecord::Upheld);
+    let verdict = match verdict {
+        VerdictRecord::Undecided if upheld_before => VerdictRecord::Upheld,
+        verdict => verdict,
+    };
+    audit.verdict = Some(verdict);
+    judge_seats(
+        &mut audit,
+        &terms(job),
+        &job.usage.map(|usage| usage.0).unwrap_or_default(),
+        verdict,
+    );
+    if verdict != VerdictRecord::Undecided {
+        pay_votes(state, now, id, job, &mut audit);
+    }
+    for seat in audit.rounds.iter_mut().flat_map(|round| &mut round.seats) {
+        // A vote that was not accepted without being contradicted (nothing was decided) keeps its bond.
+        if seat.lost.is_zero() {
+            bond::release(state, seat.node, seat.bond);
+        } else {
+            bond::burn(state, seat.node, seat.bond);
+        }
+        let (accepted, lost) = (seat.accepted == Some(true), !seat.lost.is_zero());
+        report::note(state, seat.node, |outcome| {
+            outcome.votes += u32::from(accepted);
+            outcome.votes_lost += u32::from(lost);
+        });
+    }
+    state.audits.insert(id, audit);
+    match verdict {
+        VerdictRecord::Upheld => settle::settle_delivered(state, now, id, job),
+        VerdictRecord::Overturned => settle::overturn(state, now, id, job),
+        VerdictRecord::Undecided => settle::split(state, now, id, job),
+    }
+}
+
+/// Who is accepted, and who loses its bond: by silence, by not revealing, by differences that the last round
+/// contradicts, or by saying the contrary of what four of five found.
+fn judge_seats(
+    audit: &mut AuditRecord,
+    terms: &AuditTerms,
+    usage: &emc_protocol::Usage,
+    verdict: VerdictRecord,
+) {
+    let Some(last) = audit.rounds.last() else {
+        return;
+    };
+    let revealed: Vec<&VoteRecord> = last
+        .seats
+        .iter()
+        .filter_map(|seat| seat.vote.as_ref())
+        .collect();
+    let medians = judge::medians(&revealed);
+    let in_last = findings(last, terms, usage);
+    let decisive = judge::decisive(last.seats.len());
+    let found = |wanted| in_last.iter().filter(|finding| **finding == wanted).count();
+    let contrary = match verdict {
+        VerdictRecord::Overturned => Some(Finding::Within),
+        VerdictRecord::Upheld if found(Finding::Within) >= decisive => Some(Finding::Outside),
+        _ => None,
+    };
+    let wanted = match verdict {
+        VerdictRecord::Overturned => Some(Finding::Outside),
+        VerdictRecord::Upheld => Some(Finding::Within),
+        VerdictRecord::Undecided => None,
+    };
+    for seat in audit.rounds.iter_mut().flat_map(|round| &mut round.seats) {
+        let (finding, computed) = match &seat.vote {
+            None => (Finding::Nothing, false),
+            Some(vote) => {
+                let computed = medians
+                    .as_ref()
+                    .is_none_or(|medians| judge::agrees(vote, medians, terms.tolerance_milli));
+                let finding = match judge::is_within(vote, terms, usage) {
+                    true => Finding::Within,
+                    false => Finding::Outside,
+                };
+                (finding, computed)
+            }
+        };
+        let lost = !computed || Some(finding) == contrary;
+        seat.accepted = Some(!lost && Some(finding) == wanted);
+        seat.lost = if lost { seat.bond } else { Tokens::ZERO };
+    }
+}
+
+/// Pays every accepted vote: from the lock of an `always` job; for a sampled one from what sampled jobs have paid in,
+/// then from the treasury, and less where both are empty.
+fn pay_votes(
+    state: &mut State,
+    now: Timestamp,
+    id: JobId,
+    job: &mut JobRecord,
+    audit: &mut AuditRecord,
+) {
+    let Some(checking) = job.checking else { return };
+    let accepted = |seat: &&mut SeatRecord| seat.accepted == Some(true);
+    let owners: Vec<Principal> = audit
+        .rounds
+        .iter_mut()
+        .flat_map(|round| &mut round.seats)
+        .filter(accepted)
+        .map(|seat| seat.owner)
+        .collect();
+    if owners.is_empty() {
+        return;
+    }
+    let count = owners.len() as u128;
+    let needed = checking.vote_fee.0.saturating_mul(count);
+    let (source, each) = if checking.always {
+        let there = needed.min(checking.audit_fee.0).min(job.lock.amount().0);
+        (VoteSource::Lock(id), Tokens(there / count))
+    } else {
+        let pool = state.books.audits().0;
+        let there = needed.min(pool.saturating_add(state.books.treasury().0));
+        let each = there / count;
+        let treasury = Tokens((each * count).saturating_sub(pool));
+        (VoteSource::Pool { treasury }, Tokens(each))
+    };
+    let booked = state
+        .books
+        .apply_for(Movement::votes(now, source, &owners, each), id, job);
+    booked.expect("no more is paid than the lock, or pool and treasury, have");
+    for seat in audit
+        .rounds
+        .iter_mut()
+        .flat_map(|round| &mut round.seats)
+        .filter(accepted)
+    {
+        seat.paid = each;
+    }
+}

@@ -1,0 +1,206 @@
+//! The draw: which delivered jobs are audited, and by whom. The random bytes are asked for after the results are there,
+//! and drawn from in the message that brings them, so that nobody can act between knowing them and the draw. While they
+//! are asked for, the feed is not applied: the validators are those of before (`pull`).
+//!
+//! The same number of bytes serves all requests of a round; what is drawn for a job follows from them and its number
+//! (`emc_protocol::draw`), and is recorded, so that anyone can recompute it.
+
+use crate::audit;
+use crate::bond;
+use crate::movement::Movement;
+use crate::records::*;
+use crate::settle;
+use crate::state::State;
+use candid::Principal;
+use emc_protocol::audit::{Candidate, FIRST_COMMITTEE, SECOND_COMMITTEE};
+use emc_protocol::{JobId, Timestamp, draw};
+
+/// Requests that one round serves, in the one message that brings the random bytes.
+pub const PER_ROUND: usize = 50;
+/// Validators of a model that can be drawn from at once.
+const CANDIDATES: usize = 256;
+
+/// Puts a request into the draw queue.
+pub(crate) fn request(state: &mut State, job: JobId, what: Draw) {
+    let number = state.counts.get().draws + 1;
+    state.count(|counts| counts.draws = number);
+    state.draws.insert(number, DrawRequest { job, what });
+}
+
+/// The newest request that a round begun now may serve; `None` where there is nothing to draw. A request that comes
+/// later waits for the next round: its result was not there when the bytes were asked for.
+pub fn begin(state: &State) -> Option<u64> {
+    state
+        .draws
+        .iter()
+        .take(PER_ROUND)
+        .last()
+        .map(|entry| *entry.key())
+}
+
+/// Draws with the bytes that were asked for when `upto` was the newest request.
+pub fn draw(state: &mut State, now: Timestamp, upto: u64, seed: &[u8; 32]) {
+    let requests: Vec<(u64, DrawRequest)> = state
+        .draws
+        .range(..=upto)
+        .take(PER_ROUND)
+        .map(|entry| (*entry.key(), entry.value()))
+        .collect();
+    for (number, request) in requests {
+        state.draws.remove(&number);
+        let Some(mut job) = state.jobs.get(&request.job) else {
+            continue;
+        };
+        let id = request.job;
+        match request.what {
+            Draw::First => first(state, now, id, &mut job, seed),
+            Draw::SecondLook => {
+                let chance = state.config().settings.audit().second_look;
+                match draw::is_looked_at_again(seed, id, chance) {
+                    true => open_round(state, now, id, &mut job, seed),
+                    false => audit::finish(state, now, id, &mut job, VerdictRecord::Upheld),
+                }
+            }
+            Draw::Second => open_round(state, now, id, &mut job, seed),
+        }
+        state.jobs.insert(id, job);
+    }
+}
+
+/// Whether a delivered job is audited. A sampled one pays its share either way.
+fn first(state: &mut State, now: Timestamp, id: JobId, job: &mut JobRecord, seed: &[u8; 32]) {
+    let (Some(checking), Stage::Delivered) = (job.checking, job.stage) else {
+        return;
+    };
+    if !checking.always {
+        let booked =
+            state
+                .books
+                .apply_for(Movement::audit_fee(now, id, checking.audit_fee), id, job);
+        booked.expect("the fee is part of the lock");
+    }
+    let drawn = draw::is_drawn(seed, id, checking.chance);
+    let mut record = state.audits.get(&id).unwrap_or_default();
+    record.seed = Some(*seed);
+    record.drawn = drawn;
+    state.audits.insert(id, record);
+    if !drawn {
+        return settle::settle_delivered(state, now, id, job);
+    }
+    state.count(|counts| {
+        counts.delivered = counts.delivered.saturating_sub(1);
+        counts.auditing += 1;
+        counts.audited += 1;
+    });
+    job.stage = Stage::Auditing;
+    open_round(state, now, id, job, seed);
+}
+
+/// Draws a committee and gives it its task; without enough validators nothing can be decided.
+fn open_round(state: &mut State, now: Timestamp, id: JobId, job: &mut JobRecord, seed: &[u8; 32]) {
+    let mut audit = state.audits.get(&id).unwrap_or_default();
+    let number = audit.rounds.len() as u32 + 1;
+    let size = if number == 1 {
+        FIRST_COMMITTEE
+    } else {
+        SECOND_COMMITTEE
+    };
+    let mut candidates = candidates(state, job);
+    if let Some(before) = audit.rounds.first() {
+        // A fresh committee, where there are enough others for one.
+        let others = |c: &&CandidateRecord| before.seats.iter().all(|seat| seat.owner != c.owner);
+        let fresh: Vec<CandidateRecord> = candidates.iter().filter(others).copied().collect();
+        if owners(&fresh) >= SECOND_COMMITTEE {
+            candidates = fresh;
+        }
+    }
+    let listed: Vec<Candidate> = candidates.iter().map(Candidate::from).collect();
+    let committee = draw::committee(seed, id, number, &listed, size);
+    let settings = state.config().settings.audit();
+    let mut seats = Vec::with_capacity(committee.len());
+    for at in committee {
+        let CandidateRecord {
+            node,
+            owner,
+            weight,
+        } = candidates[at];
+        let bond = settings.validator_bond.min(bond::free(state, node, weight));
+        let reserved = bond::reserve(state, node, weight, bond);
+        reserved.expect("no more than what is free");
+        state.assigned.insert((node, id), number);
+        seats.push(SeatRecord {
+            node,
+            owner,
+            bond,
+            commitment: None,
+            vote: None,
+            accepted: None,
+            paid: Default::default(),
+            lost: Default::default(),
+        });
+    }
+    let until = now.after(settings.commit_window);
+    let empty = seats.is_empty();
+    audit.rounds.push(RoundRecord {
+        seed: *seed,
+        drawn: now,
+        candidates,
+        seats,
+        revealing: false,
+        until,
+        verdict: None,
+        over: empty,
+    });
+    state.audits.insert(id, audit);
+    if empty {
+        return audit::finish(state, now, id, job, VerdictRecord::Undecided);
+    }
+    job.lease_until = Some(until);
+    state.queue_due(id, until);
+}
+
+/// Who may audit a job: validators of its model, but neither the worker's owner's nor the requester's.
+fn candidates(state: &State, job: &JobRecord) -> Vec<CandidateRecord> {
+    let worker = job.attempts.last().map(|attempt| attempt.owner);
+    let concerned = |node: &Principal, owner: &Principal| {
+        Some(*owner) == worker || [node, owner].contains(&&job.requester)
+    };
+    let first = (job.model, Principal::from_slice(&[]));
+    state
+        .validators
+        .range(first..)
+        .take_while(|entry| entry.key().0 == job.model)
+        .map(|entry| (entry.key().1, entry.value()))
+        .filter(|(node, record)| !concerned(node, &record.owner))
+        .take(CANDIDATES)
+        .map(|(node, record)| CandidateRecord {
+            node,
+            owner: record.owner,
+            weight: record.stake,
+        })
+        .collect()
+}
+
+/// Distinct owners among candidates.
+fn owners(candidates: &[CandidateRecord]) -> usize {
+    let mut owners: Vec<Principal> = candidates.iter().map(|c| c.owner).collect();
+    owners.sort();
+    owners.dedup();
+    owners.len()
+}
+
+/// Distinct owners whose validators serve a model, a requester's own not counted; looks at a bounded number.
+pub fn validator_owners(state: &State, model: u32, requester: Option<Principal>) -> usize {
+    let first = (model, Principal::from_slice(&[]));
+    let mut owners: Vec<Principal> = state
+        .validators
+        .range(first..)
+        .take_while(|entry| entry.key().0 == model)
+        .take(CANDIDATES)
+        .map(|entry| entry.value().owner)
+        .filter(|owner| Some(*owner) != requester)
+        .collect();
+    owners.sort();
+    owners.dedup();
+    owners.len()
+}

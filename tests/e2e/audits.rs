@@ -1,0 +1,235 @@
+//! Results that are checked: drawn after the delivery, voted on by commit and reveal, paid, refunded, burned.
+
+use anyhow::{Context, Result, ensure};
+use emc_devnet::market::{MINIMUM_STAKE, until};
+use emc_devnet::votes::{Ballots, Opinion};
+use emc_devnet::{HandNode, Market};
+use emc_protocol::audit::{AuditTerms, GapLevel, Verdict};
+use emc_protocol::model::ModelTerms;
+use emc_protocol::{Assurance, JobId, JobState, NodeStatus, SubmitJob, Tokens, error::code};
+use emc_tests::{Scene, paper_model};
+use std::time::Duration;
+
+/// A model that can be audited, eight validators of eight owners, and a worker.
+async fn scene(seed: u64) -> Result<(Scene, HandNode, Vec<HandNode>)> {
+    let market = Market::start(seed).await?;
+    let mut model = paper_model();
+    model.terms = Some(ModelTerms {
+        audit: Some(AuditTerms {
+            levels: vec![GapLevel {
+                above_milli: 300,
+                share: 200,
+                besides: 1,
+            }],
+            tolerance_milli: 500,
+        }),
+        royalty: 500,
+        compute_units: 0,
+    });
+    let scene = Scene::with_model(market, model).await?;
+    scene.market.list(&scene.model).await?;
+    let validators = scene.market.hand_validators(8, &scene.model).await?;
+    let worker = scene.market.hand_node("worker", &scene.model).await?;
+    Ok((scene, worker, validators))
+}
+
+fn always(scene: &Scene) -> SubmitJob {
+    SubmitJob {
+        assurance: Some(Assurance::Always),
+        ..scene.question("Is this the model's own answer?")
+    }
+}
+
+/// A delivered answer of 16 tokens to an `always` job.
+async fn delivered(scene: &Scene, worker: &HandNode) -> Result<JobId> {
+    let reply = scene.escrow(&scene.alice).submit_job(always(scene)).await?;
+    scene.check().await?;
+    let lease = worker.claim_one().await?;
+    let ids: Vec<u32> = (0..16).collect();
+    let answer = worker
+        .deliver(worker.delivery(&lease, &ids, "Perhaps."))
+        .await?;
+    ensure!(
+        answer.state == Some(JobState::Delivered) && answer.paid.is_zero(),
+        "nothing is paid before the draw"
+    );
+    scene.check().await?;
+    Ok(reply.job_id)
+}
+
+/// Everybody votes until the job is final.
+async fn vote(
+    scene: &Scene,
+    validators: &[HandNode],
+    job: JobId,
+    opinion: impl Fn(usize) -> Opinion,
+) -> Result<()> {
+    let mut ballots: Vec<Ballots> = validators.iter().map(|_| Ballots::default()).collect();
+    until(Duration::from_secs(60), "the audit to end", async || {
+        for (number, (validator, ballots)) in validators.iter().zip(&mut ballots).enumerate() {
+            validator.cast(ballots, opinion(number)).await?;
+        }
+        scene.check().await?;
+        let state = scene.job(job).await?.state;
+        Ok((!matches!(state, Some(JobState::Delivered | JobState::Auditing))).then_some(()))
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_honest_answer_is_upheld_and_everybody_is_paid() -> Result<()> {
+    let (scene, worker, validators) = scene(61).await?;
+    let before = scene.available(&scene.alice).await?;
+    let job = delivered(&scene, &worker).await?;
+    vote(&scene, &validators, job, |_| Opinion::Within).await?;
+    let settled = scene.expect_state(job, JobState::Settled).await?;
+    let audit = scene.escrow(&scene.alice).audit(job).await?;
+    ensure!(audit.verdict == Some(Verdict::Upheld) && audit.drawn);
+    let paid = |reason: &str| -> i128 {
+        let lines = settled
+            .postings
+            .iter()
+            .filter(|line| line.reason == reason && line.amount > 0);
+        lines.map(|line| line.amount).sum()
+    };
+    let votes: usize = audit.rounds.iter().map(|round| round.seats.len()).sum();
+    ensure!(
+        paid("vote") == votes as i128 * audit.fee.0 as i128,
+        "every vote is paid"
+    );
+    ensure!(paid("price") > 0 && paid("royalty") > 0 && paid("treasury share") > 0);
+    ensure!(
+        settled
+            .postings
+            .iter()
+            .map(|line| line.amount)
+            .sum::<i128>()
+            == 0
+    );
+    let spent = before.0 - scene.available(&scene.alice).await?.0;
+    let charged = settled.charged.context("it is final")?.0;
+    ensure!(
+        spent == charged + votes as u128 * audit.fee.0,
+        "the rest came back"
+    );
+    ensure!(!scene.available(&validators[0].owner).await?.is_zero() || votes < 8);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cheat_is_overturned_refunded_burned_and_jailed() -> Result<()> {
+    let (scene, worker, validators) = scene(62).await?;
+    let before = scene.available(&scene.alice).await?;
+    let job = delivered(&scene, &worker).await?;
+    // One validator says yes unread: it is found out by its numbers.
+    vote(&scene, &validators, job, |number| match number {
+        0 => Opinion::Unread,
+        _ => Opinion::Outside,
+    })
+    .await?;
+    let refunded = scene.expect_state(job, JobState::Refunded).await?;
+    ensure!(refunded.refund_reason == Some(emc_protocol::job::RefundReason::Overturned));
+    let audit = scene.escrow(&scene.alice).audit(job).await?;
+    ensure!(audit.verdict == Some(Verdict::Overturned) && audit.rounds.len() == 2);
+    let seats = || audit.rounds.iter().flat_map(|round| &round.seats);
+    let unread = validators[0].node.principal();
+    ensure!(seats().all(|seat| (seat.node == unread) == (seat.accepted == Some(false))));
+    ensure!(seats().all(|seat| seat.lost.is_zero() == (seat.node != unread)));
+    let accepted = seats().filter(|seat| seat.accepted == Some(true)).count() as u128;
+    let spent = before.0 - scene.available(&scene.alice).await?.0;
+    ensure!(
+        spent == accepted * audit.fee.0,
+        "only the accepted votes are paid"
+    );
+    ensure!(
+        scene.available(&worker.owner).await?.is_zero(),
+        "a cheat earns nothing"
+    );
+
+    // The registry is told: the bond is gone from the stake, and from the supply; the node is jailed.
+    let registry = scene
+        .market
+        .client(&scene.market.governor)
+        .registry(scene.market.ids.registry);
+    let node = until(
+        Duration::from_secs(60),
+        "the bond to be burned",
+        async || {
+            let node = registry.node(worker.node.principal()).await?;
+            Ok((node.status == Some(NodeStatus::Jailed)).then_some(node))
+        },
+    )
+    .await?;
+    let stake: u128 = node
+        .allotments
+        .iter()
+        .map(|allotment| allotment.amount.0)
+        .sum();
+    ensure!(
+        stake == MINIMUM_STAKE.0 - audit.bond.0,
+        "exactly the bond is burned"
+    );
+    scene.check().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_validators_lose_and_the_job_ends_undecided() -> Result<()> {
+    let (scene, worker, validators) = scene(63).await?;
+    let control = emc_tests::control!(scene.market);
+    let before = scene.available(&scene.alice).await?;
+    let job = delivered(&scene, &worker).await?;
+    for _ in 0..2 {
+        until(Duration::from_secs(30), "a round", async || {
+            let audit = scene.escrow(&scene.alice).audit(job).await?;
+            let running = audit
+                .rounds
+                .last()
+                .is_some_and(|round| round.seats.iter().any(|seat| seat.accepted.is_none()));
+            Ok((running && scene.job(job).await?.lease_until.is_some()).then_some(()))
+        })
+        .await?;
+        control.advance(Duration::from_secs(200)).await?;
+        scene.check().await?;
+    }
+    until(Duration::from_secs(30), "the end", async || {
+        Ok((scene.job(job).await?.state == Some(JobState::Undecided)).then_some(()))
+    })
+    .await?;
+    let ended = scene.job(job).await?;
+    let spent = before.0 - scene.available(&scene.alice).await?.0;
+    ensure!(
+        Some(Tokens(spent)) == ended.charged,
+        "half of the price, and no auditor was paid"
+    );
+    let audit = scene.escrow(&scene.alice).audit(job).await?;
+    ensure!(
+        audit
+            .rounds
+            .iter()
+            .flat_map(|round| &round.seats)
+            .all(|seat| !seat.lost.is_zero())
+    );
+    ensure!(validators.len() == 8);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_audit_that_cannot_be_held_is_refused_at_once() -> Result<()> {
+    let scene = Scene::set(64).await?;
+    let worker = scene.market.hand_node("worker", &scene.model).await?;
+    scene
+        .refused(
+            code::NOT_AUDITABLE,
+            scene.escrow(&scene.alice).submit_job(always(&scene)),
+        )
+        .await?;
+    ensure!(worker.escrow.audits().await?.is_empty());
+    scene
+        .refused(code::NOT_FOUND, worker.escrow.audit_task(1))
+        .await?;
+    let job = scene.ask("A job that is not checked.").await?;
+    scene
+        .refused(code::NOT_YOUR_AUDIT, worker.escrow.audit_task(job.job_id))
+        .await
+}
