@@ -99,6 +99,10 @@ impl Market {
             governor: None,
             minimum_stake: MINIMUM_STAKE,
             unbonding: Seconds(7 * 24 * 3600),
+            jail: None,
+            silence: None,
+            // Nobody has to be warned here.
+            delay: Some(Seconds(0)),
         });
         let escrow = EscrowArgs::Init(EscrowInit {
             ledger: Some(ids.ledger),

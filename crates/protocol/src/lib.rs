@@ -18,6 +18,7 @@ pub mod job;
 pub mod limits;
 pub mod model;
 pub mod node;
+pub mod parameters;
 pub mod price;
 pub mod receipt;
 pub mod report;
