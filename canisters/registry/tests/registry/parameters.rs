@@ -108,7 +108,7 @@ fn only_the_governor_sets_them_and_only_within_bounds() {
         code(set(&mut state, START, governor(), &nothing)),
         "invalid"
     );
-    let year = |extra| RegistryParameters {
+    let year = |extra: u64| RegistryParameters {
         jail: Some(Seconds(365 * 24 * 3600 + extra)),
         ..RegistryParameters::default()
     };

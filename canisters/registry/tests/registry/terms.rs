@@ -117,7 +117,7 @@ fn the_governor_corrects_terms_with_the_public_delay() {
     let (mut state, _) = registry();
     publish_with(&mut state, good(250));
     catalogue::list(&mut state, governor(), &newest("m")).expect("the governor");
-    let mut correct = |state: &mut State, who, royalty| {
+    let correct = |state: &mut State, who, royalty| {
         terms::set(state, START, who, &newest("m"), good(royalty))
     };
     assert_eq!(code(correct(&mut state, owner(1), 300)), "forbidden");
