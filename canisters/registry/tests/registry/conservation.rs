@@ -229,7 +229,7 @@ fn report(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(250))]
 
     #[test]
     fn stake_is_conserved_over_random_sequences(acts in prop::collection::vec(act(), 1..120)) {
