@@ -1,10 +1,14 @@
 //! End-to-end tests over HTTP; each module is a subject. `EMC_NETWORK=http://...` runs them against another network.
 
+mod cli_chat;
+mod cli_money;
 mod deliveries;
 mod endings;
 mod icp_deploy;
 mod jobs;
 mod journal;
 mod manifests;
+mod stake;
 mod upgrades;
+mod worker_program;
 mod workers;

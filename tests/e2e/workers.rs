@@ -11,7 +11,7 @@ use emc_tests::Scene;
 use std::time::Duration;
 
 /// A market whose model is the echo engine, with short leases.
-async fn scene(seed: u64, delay: Duration) -> Result<(Scene, ModelSource)> {
+pub async fn market_of_echoes(seed: u64, delay: Duration) -> Result<(Scene, ModelSource)> {
     let network = emc_devnet::DevNetwork::from_environment(seed).await?;
     let settings = Settings {
         lease_base: Seconds(10),
@@ -37,7 +37,7 @@ async fn scene(seed: u64, delay: Duration) -> Result<(Scene, ModelSource)> {
 }
 
 /// A worker that runs, registered and staked.
-async fn worker(
+pub async fn worker(
     scene: &Scene,
     source: &ModelSource,
     name: &str,
@@ -60,7 +60,8 @@ async fn worker(
     Ok((worker, owner))
 }
 
-async fn settled(scene: &Scene, id: JobId, limit: u64) -> Result<emc_protocol::Job> {
+/// Waits until a job is settled, checking conservation all the while.
+pub async fn settled(scene: &Scene, id: JobId, limit: u64) -> Result<emc_protocol::Job> {
     until(
         Duration::from_secs(limit),
         "the job to settle",
@@ -76,7 +77,7 @@ async fn settled(scene: &Scene, id: JobId, limit: u64) -> Result<emc_protocol::J
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_worker_loses_its_lease_and_another_is_paid() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let (scene, source) = scene(61, Duration::from_millis(200)).await?;
+    let (scene, source) = market_of_echoes(61, Duration::from_millis(200)).await?;
     let (mut first, first_owner) = worker(&scene, &source, "first", folder.path()).await?;
     let mut question = scene.question("a long enough answer to be killed in the middle of");
     question.parameters.max_tokens = 200;
@@ -123,7 +124,7 @@ async fn a_killed_worker_loses_its_lease_and_another_is_paid() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_restarted_with_an_undelivered_result_delivers_it() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let (scene, source) = scene(62, Duration::ZERO).await?;
+    let (scene, source) = market_of_echoes(62, Duration::ZERO).await?;
     let (mut worker, owner) = worker(&scene, &source, "owner", folder.path()).await?;
     let mut question = scene.question("finished but not delivered");
     question.deadline = Some(Seconds(600));
@@ -171,7 +172,7 @@ async fn a_worker_restarted_with_an_undelivered_result_delivers_it() -> Result<(
 async fn two_workers_settle_fifty_jobs_each_exactly_once() -> Result<()> {
     const JOBS: usize = 100;
     let folder = tempfile::tempdir()?;
-    let (scene, source) = scene(63, Duration::ZERO).await?;
+    let (scene, source) = market_of_echoes(63, Duration::ZERO).await?;
     let (first, first_owner) = worker(&scene, &source, "first", folder.path()).await?;
     let (second, second_owner) = worker(&scene, &source, "second", folder.path()).await?;
     let before = scene.available(&scene.alice).await?;
@@ -224,7 +225,7 @@ async fn two_workers_settle_fifty_jobs_each_exactly_once() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_draining_worker_finishes_what_it_has_and_takes_no_more() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let (scene, source) = scene(64, Duration::from_millis(100)).await?;
+    let (scene, source) = market_of_echoes(64, Duration::from_millis(100)).await?;
     let (mut worker, _) = worker(&scene, &source, "owner", folder.path()).await?;
     let mut question = scene.question("some words that take a while to say");
     question.parameters.max_tokens = 100;

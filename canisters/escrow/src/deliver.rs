@@ -17,9 +17,6 @@ use emc_protocol::{
     limits,
 };
 
-/// Most chunks of one upload.
-const CHUNKS: u32 = 64;
-
 /// Takes a part of an output; how many bytes there are now.
 ///
 /// # Errors
@@ -57,8 +54,9 @@ pub fn upload_chunk(
     if upload.bytes + length > bound {
         return Err(ApiError::limit("offset", upload.bytes + length, bound));
     }
-    if upload.chunks == CHUNKS {
-        return Err(ApiError::limit("chunks", CHUNKS.into(), CHUNKS.into()));
+    let most = limits::UPLOAD_CHUNKS as u64;
+    if u64::from(upload.chunks) >= most {
+        return Err(ApiError::limit("chunks", most + 1, most));
     }
     state.uploads.insert((id, args.offset), args.bytes);
     let upload = Upload {

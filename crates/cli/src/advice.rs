@@ -45,7 +45,8 @@ pub fn of(error: &anyhow::Error) -> Option<String> {
             "Is the network running? `--network` names another one (local, ic, or a URL); `cargo xtask demo --keep` starts one here."
         }
         Error::Rejected { .. } => {
-            "`emc status` shows whether the canister ids belong to this network."
+            // A canister drops what a stranger may not call before it answers, without saying why.
+            "Is it yours to do? `--identity` chooses who calls; `emc status` shows whether the canister ids belong to this network."
         }
         Error::Decode { .. } => "`emc status` shows the canisters' versions.",
         _ => return None,

@@ -5,7 +5,10 @@ use crate::keystore::Keystore;
 use anyhow::{Context, Result, bail};
 use candid::Principal;
 use emc_client::canister_ids::{PartialIds, demo_url};
-use emc_client::{CanisterIds, Client, Escrow, Identity, Ledger, Network, Registry, RetryPolicy};
+use emc_client::protocol::Timestamp;
+use emc_client::{
+    CanisterIds, Client, Escrow, Identity, Ledger, Network, Registry, RetryPolicy, ledger,
+};
 use std::path::Path;
 use std::time::Duration;
 
@@ -65,6 +68,14 @@ impl Session {
     /// The escrow.
     pub fn escrow(&self) -> Escrow {
         self.client.escrow(self.ids.escrow)
+    }
+
+    /// The network's time, by which canisters count; this machine's where the network does not say.
+    pub async fn now(&self) -> Timestamp {
+        match self.client.network_time(self.ids.escrow).await {
+            Ok(time) => time,
+            Err(_) => Timestamp(ledger::now()),
+        }
     }
 
     /// The principal given, or the caller's own.

@@ -2,7 +2,7 @@
 
 use candid::Principal;
 use emc_protocol::error::code;
-use emc_protocol::{ApiError, ErrorDetail, Seconds};
+use emc_protocol::{ApiError, ErrorDetail, Seconds, Tokens};
 use ic_agent::agent::RejectCode;
 use icrc_ledger_types::icrc1::transfer::TransferError;
 use icrc_ledger_types::icrc2::approve::ApproveError;
@@ -24,7 +24,7 @@ pub enum Error {
     Api(Box<ApiError>),
     /// The ledger refused; nothing has changed in it.
     #[error("the ledger refused: {0}")]
-    Ledger(#[from] LedgerError),
+    Ledger(LedgerError),
     /// The network refused the call, or the canister trapped or rejected it.
     #[error("{method} of {canister} was rejected: {message} [{}]", reject_name(*.code))]
     Rejected {
@@ -90,6 +90,13 @@ impl From<ApiError> for Error {
     }
 }
 
+// Not its source: its text is part of ours, and would be said twice where causes are listed.
+impl From<LedgerError> for Error {
+    fn from(error: LedgerError) -> Self {
+        Self::Ledger(error)
+    }
+}
+
 impl Error {
     /// True if the same call may succeed later and may safely be made again.
     pub fn is_retryable(&self) -> bool {
@@ -139,17 +146,29 @@ impl Error {
 }
 
 /// The ledger's refusals, as ICRC-1 and ICRC-2 define them. `Duplicate` is never one: it is a success.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LedgerError {
     /// Of `icrc1_transfer`.
-    #[error("{}", plain(.0))]
     Transfer(TransferError),
     /// Of `icrc2_approve`.
-    #[error("{}", plain(.0))]
     Approve(ApproveError),
     /// Of `icrc2_transfer_from`.
-    #[error("{}", plain(.0))]
     TransferFrom(TransferFromError),
+}
+
+impl std::error::Error for LedgerError {}
+
+impl fmt::Display for LedgerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(balance) = self.insufficient_balance() {
+            return write!(f, "the account holds {} EMC, too little", Tokens(balance));
+        }
+        match self {
+            Self::Transfer(error) => error.fmt(f),
+            Self::Approve(error) => error.fmt(f),
+            Self::TransferFrom(error) => error.fmt(f),
+        }
+    }
 }
 
 impl LedgerError {
@@ -173,10 +192,6 @@ impl LedgerError {
         };
         u128::try_from(balance.0.clone()).ok()
     }
-}
-
-fn plain(error: &impl fmt::Display) -> String {
-    error.to_string()
 }
 
 fn reject_name(code: RejectCode) -> &'static str {

@@ -179,7 +179,7 @@ impl Registry {
             .await
     }
 
-    /// Pays out what has unbonded: one entry by its number, or all that are ready.
+    /// Pays out what has unbonded: one entry by its number, or the oldest that is ready.
     ///
     /// # Errors
     /// The registry's refusals; [`Error::Unknown`] where the outcome cannot be learned.

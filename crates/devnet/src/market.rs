@@ -9,7 +9,7 @@ use candid::{CandidType, Encode, Principal};
 use emc_client::{CanisterIds, Client, Identity, Network};
 use emc_protocol::escrow::{EscrowArgs, EscrowInit, EscrowUpgrade, Settings};
 use emc_protocol::model::PublishModel;
-use emc_protocol::node::{RegistryArgs, RegistryInit, RegistryUpgrade};
+use emc_protocol::node::{RegistryArgs, RegistryInfo, RegistryInit, RegistryUpgrade};
 use emc_protocol::{ModelEntry, ModelRef, Seconds, Tokens};
 use icrc_ledger_types::icrc1::account::Account;
 use std::path::PathBuf;
@@ -19,6 +19,8 @@ use std::time::Duration;
 pub const SUPPLY: Tokens = Tokens::emc(10_000_000);
 /// Least stake with which a node gets work in a development market.
 pub const MINIMUM_STAKE: Tokens = Tokens::emc(100);
+/// How long unstaked EMC wait in a development market: short, so that one can see them come back.
+pub const UNBONDING: Seconds = Seconds(600);
 
 /// The ledger's install argument, as far as a development market sets it.
 #[derive(CandidType)]
@@ -98,11 +100,15 @@ impl Market {
             ledger: Some(ids.ledger),
             governor: None,
             minimum_stake: MINIMUM_STAKE,
+<<<<<<< .merge_file_tOQYCK
             unbonding: Seconds(7 * 24 * 3600),
             jail: None,
             silence: None,
             // Nobody has to be warned here.
             delay: Some(Seconds(0)),
+=======
+            unbonding: UNBONDING,
+>>>>>>> .merge_file_veUUc5
         });
         let escrow = EscrowArgs::Init(EscrowInit {
             ledger: Some(ids.ledger),
@@ -287,19 +293,28 @@ impl Market {
             .context("this network has no control interface")
     }
 
-    /// Checks that nothing was lost or made: the ledger's supply is what it was, what the escrow owes is what came in
-    /// less what went out, and the escrow's account in the ledger backs it.
+    /// Checks that nothing was lost or made: the ledger's supply is what it was, what escrow and registry owe is what
+    /// came in less what went out, and their accounts in the ledger back it.
     ///
     /// # Errors
     /// What does not add up, with the figures.
     pub async fn check_conservation(&self) -> Result<()> {
-        let ledger = self.connection.ledger(self.ids.ledger);
-        let escrow = self.connection.escrow(self.ids.escrow);
-        let supply = ledger.icrc1_total_supply().await?;
+        let supply = self
+            .connection
+            .ledger(self.ids.ledger)
+            .icrc1_total_supply()
+            .await?;
         ensure!(
             supply == SUPPLY,
             "the ledger's supply is {supply}, it was {SUPPLY}"
         );
+        self.check_escrow().await?;
+        self.check_registry().await
+    }
+
+    async fn check_escrow(&self) -> Result<()> {
+        let ledger = self.connection.ledger(self.ids.ledger);
+        let escrow = self.connection.escrow(self.ids.escrow);
         // Two queries see two moments; a movement between them is not a loss, so the pair is read until it is still.
         for _ in 0..50 {
             let before = escrow.totals().await?;
@@ -329,6 +344,36 @@ impl Market {
             return Ok(());
         }
         anyhow::bail!("the escrow's totals never stood still")
+    }
+
+    async fn check_registry(&self) -> Result<()> {
+        let ledger = self.connection.ledger(self.ids.ledger);
+        let registry = self.connection.registry(self.ids.registry);
+        let flows = |info: &RegistryInfo| {
+            let owed = [info.staked, info.unbonding_total, info.leaving];
+            (owed, info.deposited, info.paid_out, info.journal_open)
+        };
+        for _ in 0..50 {
+            let before = registry.info().await?;
+            let held = ledger.balance(self.ids.registry).await?;
+            let after = registry.info().await?;
+            let (parts, deposited, paid_out, journal_open) = flows(&before);
+            let owed: u128 = parts.iter().map(|part| part.0).sum();
+            ensure!(
+                deposited.0.checked_sub(paid_out.0) == Some(owed),
+                "the registry owes {owed} e8s, but its flows do not explain it: {before:?}"
+            );
+            if flows(&before) != flows(&after) {
+                continue;
+            }
+            ensure!(
+                journal_open > 0 || held.0 == owed,
+                "the registry holds {held} in the ledger and owes {}: {before:?}",
+                Tokens(owed)
+            );
+            return Ok(());
+        }
+        anyhow::bail!("the registry's sums never stood still")
     }
 }
 

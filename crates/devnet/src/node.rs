@@ -76,6 +76,15 @@ impl HandNode {
         })
     }
 
+    /// Says to the registry that it is there: after a quarter of an hour of silence a node counts as gone.
+    ///
+    /// # Errors
+    /// The registry's refusals.
+    pub async fn heartbeat(&self, market: &Market) -> Result<(), emc_client::Error> {
+        let client = market.client(&self.node);
+        client.registry(market.ids.registry).heartbeat().await
+    }
+
     /// Claims up to `max` jobs.
     ///
     /// # Errors

@@ -309,6 +309,29 @@ impl Worker {
         Ok(self.child.as_ref().context("the worker does not run")?.id())
     }
 
+    /// Sends the process a signal: `libc::SIGTERM`, say.
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub fn signal(&self, signal: libc::c_int) -> Result<()> {
+        // SAFETY: kill only sends a signal; the process is our child and has not been waited for.
+        let sent = unsafe { libc::kill(self.pid()? as libc::pid_t, signal) };
+        let error = std::io::Error::last_os_error();
+        ensure!(sent == 0, "signal {signal} cannot be sent: {error}");
+        Ok(())
+    }
+
+    /// Waits for the end of the process, whatever ends it; keeps the folder for another run.
+    ///
+    /// # Errors
+    /// If it does not end in time.
+    pub async fn ended(&mut self, limit: Duration) -> Result<std::process::ExitStatus> {
+        let child = self.child.as_mut().context("the worker does not run")?;
+        let status = until(limit, "the worker to end", async || Ok(child.try_wait()?)).await?;
+        self.child = None;
+        Ok(status)
+    }
+
     /// Kills the process at once, as a crash would.
     ///
     /// # Errors
@@ -333,18 +356,8 @@ impl Worker {
     /// # Errors
     /// As [`Worker::stop`].
     pub async fn drain(&mut self) -> Result<()> {
-        let mut child = self.child.take().context("the worker does not run")?;
-        // SAFETY: kill only sends a signal; the process is our child and has not been waited for.
-        let sent = unsafe { libc::kill(child.id() as libc::pid_t, libc::SIGTERM) };
-        ensure!(
-            sent == 0,
-            "SIGTERM cannot be sent: {}",
-            std::io::Error::last_os_error()
-        );
-        let status = until(Duration::from_secs(60), "the worker to drain", async || {
-            Ok(child.try_wait()?)
-        })
-        .await?;
+        self.signal(libc::SIGTERM)?;
+        let status = self.ended(Duration::from_secs(60)).await?;
         ensure!(
             status.success(),
             "the worker drained and ended with {status}"

@@ -32,6 +32,8 @@ pub const OUTPUT_INLINE_BYTES: usize = 1_000_000;
 pub const OUTPUT_BYTES: usize = 16 * 1024 * 1024;
 /// Largest chunk of an upload.
 pub const CHUNK_BYTES: usize = 1_000_000;
+/// Most chunks of one upload.
+pub const UPLOAD_CHUNKS: usize = 64;
 /// Most jobs one `claim` may return.
 pub const CLAIM_JOBS: u32 = 32;
 /// Most models one node offers, or one `work_available` asks for.

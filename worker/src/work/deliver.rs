@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use candid::Principal;
 use emc_protocol::job::AttemptEnd;
-use emc_protocol::limits::{CHUNK_BYTES, OUTPUT_INLINE_BYTES};
+use emc_protocol::limits::{CHUNK_BYTES, OUTPUT_BYTES, OUTPUT_INLINE_BYTES, UPLOAD_CHUNKS};
 use emc_protocol::work::{ChunkArgs, DeliverReply};
 use emc_protocol::{Job, PostingAccount, Seconds, Tokens, canonical};
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -20,6 +20,11 @@ use crate::escrow::{CallError, DeliverVerdict, Escrow};
 use crate::journal::{Journal, JournalError};
 use crate::metrics::Metrics;
 
+/// Outputs above this many bytes are uploaded in pieces, before the escrow's limits ask for it: on a poor line a smaller
+/// message is likelier to arrive in time, and one that is lost costs less.
+const PIECE: usize = 64 * 1024;
+const _: () =
+    assert!(PIECE <= OUTPUT_INLINE_BYTES && OUTPUT_BYTES.div_ceil(UPLOAD_CHUNKS) <= CHUNK_BYTES);
 /// Deliveries under way at a time.
 const AT_A_TIME: usize = 32;
 /// A result is dropped this long after its job's deadline. The escrow moves deadlines by its own outages.
@@ -101,12 +106,13 @@ impl<E: Escrow> Deliveries<E> {
         let mut args = owed.args.clone();
         if let Some(output) = &args.output {
             let bytes = canonical::output_bytes(output);
-            if bytes.len() > OUTPUT_INLINE_BYTES {
-                for (number, chunk) in bytes.chunks(CHUNK_BYTES).enumerate() {
+            if bytes.len() > PIECE {
+                let piece = piece(bytes.len());
+                for (number, chunk) in bytes.chunks(piece).enumerate() {
                     let chunk = ChunkArgs {
                         job_id: args.job_id,
                         attempt: args.attempt,
-                        offset: (number * CHUNK_BYTES) as u64,
+                        offset: (number * piece) as u64,
                         bytes: chunk.to_vec(),
                     };
                     self.escrow.upload_chunk(chunk).await?;
@@ -153,6 +159,12 @@ impl<E: Escrow> Deliveries<E> {
             tracing::error!(%error, "a settled result stays in the journal; the next start offers it again");
         }
     }
+}
+
+/// The size of the pieces in which an output of this length is uploaded: by the length alone, so that an upload that a
+/// restart has interrupted goes on with the same pieces.
+fn piece(length: usize) -> usize {
+    PIECE.max(length.div_ceil(UPLOAD_CHUNKS))
 }
 
 /// Counts among those that may soon succeed until dropped.
@@ -278,4 +290,18 @@ fn paid_to_owner(job: &Job, owed: &Owed) -> Tokens {
         .filter(|posting| to_owner(&posting.account) && posting.amount > 0)
         .fold(0, |sum: i128, posting| sum.saturating_add(posting.amount));
     Tokens(paid.unsigned_abs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_output_fits_into_the_chunks_that_the_escrow_takes() {
+        for length in [PIECE + 1, 100_000, UPLOAD_CHUNKS * PIECE + 1, OUTPUT_BYTES] {
+            let piece = piece(length);
+            assert!(piece <= CHUNK_BYTES, "{length}");
+            assert!(length.div_ceil(piece) <= UPLOAD_CHUNKS, "{length}");
+        }
+    }
 }

@@ -231,6 +231,7 @@ fn a_declined_job_is_open_again_at_no_cost() {
     assert_eq!(code_of(world.decline(2, &lease)), code::NOT_YOUR_LEASE);
     world.decline(0, &lease).unwrap();
     assert_eq!(world.job(lease.job_id).stage, Stage::Open);
+    check(&world);
     assert_eq!(code_of(world.decline(0, &lease)), code::NOT_YOUR_LEASE);
     assert_eq!(world.claim(2, 1).unwrap()[0].attempt, 2);
     check(&world);

@@ -35,7 +35,9 @@ impl Deposit {
         let session = Session::open_signed(globals).await?;
         let reply = if self.credit {
             let beneficiary = session.principal_or_own(self.to)?;
-            session.escrow().notify_deposit(beneficiary).await?
+            session.escrow().notify_deposit(beneficiary).await.context(
+                "cannot take in what was sent to the account that `emc deposit --address` shows",
+            )?
         } else {
             let amount = self.amount.context("an amount is needed")?;
             session

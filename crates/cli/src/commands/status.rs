@@ -3,8 +3,6 @@
 use crate::{cli::Globals, output, session::Session, words};
 use anyhow::Result;
 use clap::Args;
-use emc_client::ledger;
-use emc_client::protocol::Timestamp;
 use serde_json::json;
 
 /// The network and its canisters: ids, versions, how fresh the escrow's view of the nodes is.
@@ -19,10 +17,7 @@ impl Status {
         // One canister that is away must not hide the others.
         let (supply, registry, escrow) =
             tokio::join!(ledger.icrc1_total_supply(), registry.info(), escrow.info());
-        let now = match session.client.network_time(ids.escrow).await {
-            Ok(time) => time,
-            Err(_) => Timestamp(ledger::now()),
-        };
+        let now = session.now().await;
         let feed_age = |info: &emc_client::protocol::escrow::EscrowInfo| {
             info.feed_time.map(|time| now.since(time))
         };

@@ -4,9 +4,8 @@ use crate::{cli::Globals, output, session::Session, words};
 use anyhow::Result;
 use candid::Principal;
 use clap::Args;
-use emc_client::ledger;
+use emc_client::protocol::ModelRef;
 use emc_client::protocol::node::NodeFilter;
-use emc_client::protocol::{ModelRef, Timestamp};
 
 /// The nodes, what they serve and what they ask.
 #[derive(Debug, Args)]
@@ -31,7 +30,7 @@ impl List {
         if globals.json {
             return output::json(&nodes.iter().map(words::node_json).collect());
         }
-        let now = Timestamp(ledger::now());
+        let now = session.now().await;
         let rows: Vec<_> = nodes
             .iter()
             .map(|node| {
