@@ -102,7 +102,8 @@ impl Market {
             minimum_stake: MINIMUM_STAKE,
             unbonding: UNBONDING,
             jail: None,
-            silence: None,
+            // The escrow sends no reports yet: nobody waits for them.
+            silence: Some(Seconds(0)),
             // Nobody has to be warned here.
             delay: Some(Seconds(0)),
         });
