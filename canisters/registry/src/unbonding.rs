@@ -94,7 +94,9 @@ pub fn unstake(
         since: now,
         wait: state.config.get().unbonding,
     });
-    state.unbonding.insert((node, id), record);
+    state.unbonding.insert((node, id), record.clone());
+    // Where no silence is tolerated, nobody is waited for.
+    start_if_silent(state, now, (node, id), record);
     Ok(())
 }
 

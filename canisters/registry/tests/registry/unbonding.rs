@@ -169,6 +169,19 @@ fn a_dead_escrow_does_not_hold_the_stake_for_ever() {
 }
 
 #[test]
+fn where_no_silence_is_tolerated_nobody_is_waited_for() {
+    let mut state = with_stake();
+    let mut config = state.config.get().clone();
+    config.silence = Some(0);
+    state.config.set(config);
+    unstaked(&mut state, START, 1, 1, 1, 100);
+    let runs = &shown(&state)[0];
+    assert_eq!(runs.waiting, Some(false));
+    assert_eq!(runs.ready.0, START + UNBONDING * SECOND);
+    assert_eq!(in_feed(&state, 1).1.unstaking, Some(false));
+}
+
+#[test]
 fn whoever_withdraws_does_not_need_the_timer() {
     let mut state = with_stake();
     unstaked(&mut state, START, 1, 1, 1, 100);
