@@ -10,6 +10,7 @@ mod jobs;
 mod journal;
 mod manifests;
 mod stake;
+mod stake_at_risk;
 mod upgrades;
 mod worker_program;
 mod workers;

@@ -193,6 +193,7 @@ mod tests {
             listed: false,
             retired: false,
             terms: None,
+            pending_terms: None,
         }
     }
 

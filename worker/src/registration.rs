@@ -127,6 +127,8 @@ mod tests {
             unbonding: vec![],
             registered: Timestamp(0),
             last_seen: Timestamp(0),
+            outcomes: None,
+            jailed_until: None,
         }
     }
 

@@ -3,8 +3,10 @@
 use crate::feed;
 use crate::guard::{self, newest, resolve};
 use crate::keys::{ModelKey, Subject};
-use crate::records::{AuthorRecord, ModelRecord};
+use crate::model_records::{AuthorRecord, ModelRecord};
+use crate::parameters::only_governor;
 use crate::state::State;
+use crate::terms;
 use candid::Principal;
 use emc_protocol::model::{ModelFile, PublishModel, is_model_id};
 use emc_protocol::{ApiError, ErrorDetail, ModelEntry, ModelRef, Seconds, error::code, limits};
@@ -49,6 +51,8 @@ pub fn publish(
         let same = ModelRecord {
             listed: before.listed,
             retired: before.retired,
+            corrected: before.corrected.clone(),
+            pending: before.pending.clone(),
             ..record.clone()
         };
         if same == before && !before.retired {
@@ -67,7 +71,7 @@ pub fn publish(
     Ok(record.entry(key))
 }
 
-/// Lists a version: the governor says that it is what it claims to be.
+/// Lists a version: the governor says that it is what it claims to be. Its terms have effect from now on.
 ///
 /// # Errors
 /// `forbidden`, `unknown_model`.
@@ -76,12 +80,7 @@ pub fn list(
     caller: Principal,
     model: &ModelRef,
 ) -> Result<ModelEntry, ApiError> {
-    if caller != state.config.get().governor {
-        return Err(ApiError::new(
-            code::FORBIDDEN,
-            "Only the governor lists models.",
-        ));
-    }
+    only_governor(state, caller, "lists models")?;
     let key = resolve(state, model)?;
     change(state, key, |record| record.listed = true)
 }
@@ -114,7 +113,8 @@ pub fn model(state: &State, model: &ModelRef) -> Result<ModelEntry, ApiError> {
     Ok(stored(state, &key).entry(key))
 }
 
-fn stored(state: &State, key: &ModelKey) -> ModelRecord {
+/// The record of a version that is known to exist.
+pub fn stored(state: &State, key: &ModelKey) -> ModelRecord {
     let record = state.models.get(key);
     record.expect("the key was just found in the catalogue, and nothing is ever removed from it")
 }
@@ -170,6 +170,9 @@ fn check(model: &PublishModel) -> Result<(), ApiError> {
     guard::count("sources", model.sources.len(), limits::MODEL_SOURCES)?;
     for source in &model.sources {
         guard::text("sources", source, limits::TEXT_BYTES)?;
+    }
+    if let Some(terms) = &model.terms {
+        terms::check(terms)?;
     }
     check_files(&model.files)
 }

@@ -1,10 +1,13 @@
 //! The feed that escrows pull: each node and each model version stands in it once, at the number of its newest change.
 //! A puller that remembers the last number it saw misses nothing, and a new one reads everything once.
 
-use crate::keys::Subject;
+use crate::keys::{ModelKey, Subject};
+use crate::model_records::ModelRecord;
 use crate::state::State;
+use crate::unbonding;
 use candid::Principal;
 use emc_protocol::feed::{Change, Changes, ChangesArgs, ModelChange, NodeChange, NumberedChange};
+use emc_protocol::model::Royalty;
 use emc_protocol::{Timestamp, Tokens, limits};
 
 /// Largest page, in bytes about.
@@ -37,20 +40,8 @@ pub fn changes_since(state: &State, now: u64, args: &ChangesArgs) -> Changes {
             Subject::Node(node) => node_change(state, node, args.escrow),
             Subject::Model(model) => {
                 let record = state.models.get(&model);
-                let change = record.map(|record| {
-                    Change::Model(ModelChange {
-                        model: model.to_ref(),
-                        root: record.root.to_vec(),
-                        task: record.task(),
-                        context: record.context,
-                        listed: record.listed,
-                        retired: record.retired,
-                        audit: None,
-                        royalty: None,
-                        compute_units: None,
-                    })
-                });
-                (change, 200)
+                let change = record.map(|record| Change::Model(model_change(&model, &record)));
+                (change, 300)
             }
         };
         weight += its_weight;
@@ -64,6 +55,26 @@ pub fn changes_since(state: &State, now: u64, args: &ChangesArgs) -> Changes {
         more,
         sequence: state.totals.get().sequence,
         time: Timestamp(now),
+    }
+}
+
+fn model_change(model: &ModelKey, record: &ModelRecord) -> ModelChange {
+    // What nobody has listed may claim what it likes: it has no effect.
+    let terms = record.terms().filter(|_| record.listed);
+    let share = terms.as_ref().map_or(0, |terms| terms.royalty);
+    ModelChange {
+        model: model.to_ref(),
+        root: record.root.to_vec(),
+        task: record.task(),
+        context: record.context,
+        listed: record.listed,
+        retired: record.retired,
+        royalty: (share > 0).then_some(Royalty {
+            author: record.author,
+            share,
+        }),
+        compute_units: terms.as_ref().map(|terms| terms.compute_units),
+        audit: terms.and_then(|terms| terms.audit),
     }
 }
 
@@ -82,7 +93,7 @@ fn node_change(state: &State, id: Principal, escrow: Principal) -> (Option<Chang
         stake: Tokens(stake),
         eligible: stake >= state.config.get().minimum_stake,
         last_seen: Timestamp(state.seen.get(&id).unwrap_or_default()),
-        unstaking: None,
+        unstaking: Some(!unbonding::waiting(state, id, escrow).is_empty()),
     });
     (Some(change), record.weight())
 }
@@ -115,7 +126,7 @@ mod tests {
 
     #[test]
     fn the_empty_principal_stands_before_every_node() {
-        // `stake` and `guard` begin their ranges with it, and so does `announce_all`.
+        // `stake`, `guard` and others begin their ranges with it, and so does `announce_all`.
         let first = Principal::from_slice(&[]);
         assert!(first < Principal::from_slice(&[0]) && first < Principal::anonymous());
     }

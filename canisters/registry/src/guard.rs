@@ -1,8 +1,8 @@
 //! Who is let in, how often, and with how much: calls cost their caller nothing, so this is what keeps the registry free.
 //!
-//! Anonymous callers are refused. Whoever has a node, owns one, or has published a model has a bucket of his own; all
-//! others share one, and may only do what makes them known: register a node or publish a model. Publications have a
-//! bucket besides, for all together. `inspect_message` asks the same questions before consensus, as a filter; the methods
+//! Anonymous callers are refused. Whoever has a node, owns one, has published a model, or is an escrow with stake in it
+//! has a bucket of his own; all others share one, and may only do what makes them known: register a node, publish a
+//! model, report as an escrow. Publications have a bucket besides, for all together. `inspect_message` asks the same questions before consensus, as a filter; the methods
 //! ask again, as the guard. The governor is not limited.
 
 use crate::keys::ModelKey;
@@ -71,6 +71,7 @@ pub fn is_known(state: &State, caller: Principal) -> bool {
     caller == state.config.get().governor
         || state.nodes.contains_key(&caller)
         || state.authors.contains_key(&caller)
+        || state.escrows.contains_key(&caller)
         || owns_a_node(state, caller)
 }
 
@@ -94,7 +95,7 @@ pub fn check(state: &State, caller: Principal, method: &str, now: u64) -> Result
     let wait = if is_known(state, caller) {
         let bucket = state.limits.own.get(&caller).copied().unwrap_or_default();
         bucket.wait(OWN, now)
-    } else if matches!(method, "register_node" | "publish_model") {
+    } else if matches!(method, "register_node" | "publish_model" | "report") {
         state.limits.shared.wait(SHARED, now)
     } else {
         return Err(ApiError::new(

@@ -1,16 +1,21 @@
-//! Stake in and out through the token's ledger: the only file with awaits, all of them inside the journal's driver.
+//! Stake in and out through the token's ledger, and slashed stake burned there: the only file with awaits, nearly all of
+//! them inside the journal's driver.
 //!
-//! Before the first await only the ledger's fee may be asked for, with nothing changed. Then, in one message: every check
+//! Before the first await only the ledger's fee or minting account may be asked for, with nothing changed. Then, in one message: every check
 //! again, the books set to "under way", the journal's entry. After it, in the message that ends the entry: the books.
 
 // Braces: the module `stake`, not also the endpoint of that name.
 use crate::stake::{self};
-use crate::{listing, state};
+use crate::{burning, listing, purpose, state, unbonding};
 use candid::Principal;
-use emc_journal::{Entry, Host, Journal, Outcome, Verdict, driver, refusal};
+use emc_journal::{Account, Entry, Host, Journal, Outcome, Verdict, driver, refusal};
 use emc_protocol::node::{Node, StakeArgs};
 use emc_protocol::{ApiError, Tokens};
 use ic_cdk::api::{canister_self, time};
+use ic_cdk::call::Call;
+
+/// How long the ledger may take to say where it burns, seconds.
+const CALL_SECONDS: u32 = 60;
 
 /// The registry as the journal's canister.
 pub struct Registry;
@@ -27,7 +32,7 @@ impl Host for Registry {
     }
 
     fn ended(entry: &Entry, outcome: &Outcome) {
-        state::with(|state| stake::ended(state, entry, outcome));
+        state::with(|state| purpose::ended(state, time(), entry, outcome));
     }
 }
 
@@ -55,7 +60,7 @@ pub async fn withdraw_unbonded(
         .map_err(|refusal| refusal.to_api_error())?;
     let begun = time();
     let (entry, arrives) = state::with(|state| {
-        let entry = stake::begin_withdrawal(state, begun, caller, node, id, fee)?;
+        let entry = unbonding::begin_withdrawal(state, begun, caller, node, id, fee)?;
         let opened = state.journal.get(entry);
         let opened = opened.expect("the entry was opened in this message");
         Ok::<_, ApiError>((entry, Tokens(opened.operation.amount())))
@@ -75,4 +80,32 @@ async fn finish(entry: u64, begun: u64) -> Result<(), ApiError> {
 /// What the timer does: brings home calls whose outcome is not known.
 pub async fn resume() {
     driver::resume_due::<Registry>().await;
+}
+
+/// What the timer does after that: burns what was slashed, if there is something. The minting account is asked for each
+/// time: what went to an account that mints no more would not be burned.
+pub async fn burn() {
+    if !state::with(|state| burning::is_due(state, time())) {
+        return;
+    }
+    let minting_account = minting_account().await;
+    // Other messages have run since: `begin` looks again.
+    let entry = state::with(|state| match minting_account {
+        Some(account) => burning::begin(state, time(), account),
+        None => {
+            burning::postpone(state, time());
+            None
+        }
+    });
+    if let Some(entry) = entry {
+        driver::perform::<Registry>(entry).await;
+    }
+}
+
+/// Where a transfer burns; `None` where the ledger does not answer, or has no such account.
+async fn minting_account() -> Option<Account> {
+    let reply = Call::bounded_wait(Registry::ledger(), "icrc1_minting_account")
+        .change_timeout(CALL_SECONDS)
+        .await;
+    reply.ok()?.candid().ok()?
 }

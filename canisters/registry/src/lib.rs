@@ -3,28 +3,40 @@
 //! Endpoints only: let in, call the rule, answer. The rules are plain functions over [`state::State`], one file for each
 //! subject; calls to the ledger are in [`ledger_calls`]. The interface is documented in `candid/registry.did`.
 
+pub mod burning;
 pub mod catalogue;
+pub mod config;
 pub mod feed;
 pub mod guard;
 pub mod heartbeat;
+pub mod jail;
 pub mod keys;
 pub mod ledger_calls;
 pub mod lifecycle;
 pub mod listing;
 pub mod metrics;
+pub mod model_records;
+pub mod parameter_log;
+pub mod parameters;
 pub mod postings;
+pub mod purpose;
 pub mod records;
 pub mod register;
+pub mod report;
 pub mod stake;
 pub mod state;
+pub mod terms;
+pub mod unbonding;
 
 use candid::Principal;
 use emc_protocol::feed::{Changes, ChangesArgs};
-use emc_protocol::model::{ModelFilter, ModelPage, PublishModel};
+use emc_protocol::model::{ModelFilter, ModelPage, ModelTerms, PublishModel};
 use emc_protocol::node::{
     Node, NodeFilter, NodePage, RegisterNode, RegistryArgs, RegistryInfo, StakeArgs, UnstakeArgs,
     UpdateNode,
 };
+use emc_protocol::parameters::{ParameterLog, RegistryParameters};
+use emc_protocol::report::{Report, ReportReply};
 use emc_protocol::{ApiError, ModelEntry, ModelRef, Tokens};
 use ic_cdk::api::{msg_caller, time};
 use ic_cdk::{post_upgrade, query, update};
@@ -45,11 +57,22 @@ fn inspect_message() {
     lifecycle::inspect();
 }
 
-/// Lets the caller of an update in, or answers why not.
+/// Lets the caller of an update in, or answers why not. What has come of time is put into effect first.
 fn admit(method: &str) -> Result<Principal, ApiError> {
     let caller = msg_caller();
-    state::with(|state| guard::admit(state, caller, method, time()))?;
-    Ok(caller)
+    state::with(|state| {
+        guard::admit(state, caller, method, time())?;
+        parameters::settle(state, time());
+        Ok(caller)
+    })
+}
+
+/// Lends the state to a query, with everything that has come of time in effect: a query keeps nothing, the timer will.
+fn look<R>(use_it: impl FnOnce(&state::State) -> R) -> R {
+    state::with(|state| {
+        parameters::settle(state, time());
+        use_it(state)
+    })
 }
 
 #[update]
@@ -86,7 +109,7 @@ async fn stake(args: StakeArgs) -> Result<Node, ApiError> {
 fn unstake(args: UnstakeArgs) -> Result<Node, ApiError> {
     let caller = admit("unstake")?;
     state::with(|state| {
-        stake::unstake(state, time(), caller, &args)?;
+        unbonding::unstake(state, time(), caller, &args)?;
         listing::node(state, args.node)
     })
 }
@@ -115,34 +138,78 @@ fn retire_model(model: ModelRef) -> Result<ModelEntry, ApiError> {
     state::with(|state| catalogue::retire(state, caller, &model))
 }
 
+#[update]
+fn set_model_terms(model: ModelRef, terms: ModelTerms) -> Result<ModelEntry, ApiError> {
+    let caller = admit("set_model_terms")?;
+    state::with(|state| terms::set(state, time(), caller, &model, terms))
+}
+
+#[update]
+fn report(report: Report) -> Result<ReportReply, ApiError> {
+    let caller = admit("report")?;
+    state::with(|state| report::report(state, time(), caller, &report))
+}
+
+#[update]
+fn unjail(node: Principal) -> Result<Node, ApiError> {
+    let caller = admit("unjail")?;
+    state::with(|state| {
+        jail::unjail(state, time(), caller, node)?;
+        listing::node(state, node)
+    })
+}
+
+#[update]
+fn set_parameters(parameters: RegistryParameters) -> Result<RegistryInfo, ApiError> {
+    let caller = admit("set_parameters")?;
+    state::with(|state| {
+        parameters::set(state, time(), caller, &parameters)?;
+        Ok(listing::info(state))
+    })
+}
+
+#[update]
+fn cancel_parameters() -> Result<RegistryInfo, ApiError> {
+    let caller = admit("cancel_parameters")?;
+    state::with(|state| {
+        parameters::cancel(state, time(), caller)?;
+        Ok(listing::info(state))
+    })
+}
+
 #[query]
 fn info() -> RegistryInfo {
-    state::with(|state| listing::info(state))
+    look(listing::info)
 }
 
 #[query]
 fn node(id: Principal) -> Result<Node, ApiError> {
-    state::with(|state| listing::node(state, id))
+    look(|state| listing::node(state, id))
 }
 
 #[query]
 fn nodes(filter: NodeFilter) -> Result<NodePage, ApiError> {
-    state::with(|state| Ok(listing::nodes(state, &filter)))
+    look(|state| Ok(listing::nodes(state, &filter)))
 }
 
 #[query]
 fn model(model: ModelRef) -> Result<ModelEntry, ApiError> {
-    state::with(|state| catalogue::model(state, &model))
+    look(|state| catalogue::model(state, &model))
 }
 
 #[query]
 fn models(filter: ModelFilter) -> Result<ModelPage, ApiError> {
-    state::with(|state| Ok(listing::models(state, &filter)))
+    look(|state| Ok(listing::models(state, &filter)))
 }
 
 #[query]
 fn changes_since(args: ChangesArgs) -> Result<Changes, ApiError> {
-    state::with(|state| Ok(feed::changes_since(state, time(), &args)))
+    look(|state| Ok(feed::changes_since(state, time(), &args)))
+}
+
+#[query]
+fn parameter_log(start: u64, limit: u32) -> ParameterLog {
+    look(|state| parameter_log::page(state, start, limit))
 }
 
 #[query]

@@ -1,11 +1,14 @@
 //! Installation, upgrade, timers, and the filter before consensus.
 
-use crate::guard;
-use crate::records::Config;
+use crate::config::{Config, ParametersRecord};
+use crate::parameter_log::{self, Event};
+use crate::parameters;
 use crate::state::{self, State};
-use crate::{feed, ledger_calls};
+use crate::{feed, guard, ledger_calls, unbonding};
 use candid::Principal;
+use emc_protocol::ApiError;
 use emc_protocol::node::{RegistryArgs, RegistryUpgrade};
+use emc_protocol::parameters::RegistryParameters;
 use ic_cdk::api::{accept_message, msg_arg_data, msg_caller, msg_method_name, time, trap};
 use ic_stable_structures::DefaultMemoryImpl;
 use std::time::Duration;
@@ -47,31 +50,51 @@ pub fn upgrade(args: Option<RegistryArgs>) {
         ),
     };
     let mut state = State::load(DefaultMemoryImpl::default()).unwrap_or_else(|why| trap(why));
-    change_settings(&mut state, changes);
+    let changed = change_settings(&mut state, time(), msg_caller(), changes);
+    changed.unwrap_or_else(|refusal| trap(refusal.to_string()));
     state::set(state);
     start_timers();
 }
 
-/// Takes in what an upgrade changes.
-pub fn change_settings(state: &mut State, changes: RegistryUpgrade) {
-    let mut config = state.config.get().clone();
-    config.governor = changes.governor.unwrap_or(config.governor);
-    config.unbonding = changes.unbonding.map_or(config.unbonding, |wait| wait.0);
-    let minimum = changes
-        .minimum_stake
-        .map_or(config.minimum_stake, |least| least.0);
-    if minimum != config.minimum_stake {
-        config.minimum_stake = minimum;
-        feed::announce_all(state);
+/// Takes in what an upgrade changes: at once, and written down.
+///
+/// # Errors
+/// `invalid` where a value is out of its bounds.
+pub fn change_settings(
+    state: &mut State,
+    now: u64,
+    caller: Principal,
+    changes: RegistryUpgrade,
+) -> Result<(), ApiError> {
+    let change = parameters::checked(&RegistryParameters {
+        minimum_stake: changes.minimum_stake,
+        unbonding: changes.unbonding,
+        jail: changes.jail,
+        silence: changes.silence,
+        delay: changes.delay,
+    })?;
+    if let Some(governor) = changes.governor {
+        let mut config = state.config.get().clone();
+        config.governor = governor;
+        state.config.set(config);
     }
-    state.config.set(config);
+    if change != ParametersRecord::default() {
+        parameters::apply(state, &change);
+        parameter_log::note(state, now, caller, Event::Upgraded { change });
+    }
+    Ok(())
 }
 
 /// Timers vanish with every upgrade.
 fn start_timers() {
     ic_cdk_timers::set_timer_interval_serial(TICK, async || {
-        state::with(feed::go_on_announcing);
+        state::with(|state| {
+            parameters::settle(state, time());
+            unbonding::sweep(state, time());
+            feed::go_on_announcing(state);
+        });
         ledger_calls::resume().await;
+        ledger_calls::burn().await;
     });
 }
 

@@ -3,13 +3,14 @@
 
 use crate::guard::newest;
 use crate::keys::ModelKey;
-use crate::records::{ModelRecord, NodeRecord, seconds};
-use crate::stake;
+use crate::model_records::ModelRecord;
+use crate::records::{NodeRecord, Standing};
 use crate::state::State;
+use crate::{stake, unbonding};
 use candid::Principal;
 use emc_protocol::model::{ModelFilter, ModelPage};
 use emc_protocol::node::{Allotment, Node, NodeFilter, NodePage, RegistryInfo, Unbonding};
-use emc_protocol::{ApiError, ModelRef, Timestamp, Tokens, error::code, limits};
+use emc_protocol::{ApiError, ModelRef, Seconds, Timestamp, Tokens, error::code, limits};
 use std::ops::Bound;
 
 /// Records that one call looks at, those that the filter passes over included.
@@ -25,7 +26,7 @@ pub fn info(state: &State) -> RegistryInfo {
         ledger: config.ledger,
         governor: config.governor,
         minimum_stake: Tokens(config.minimum_stake),
-        unbonding: seconds(config),
+        unbonding: Seconds(config.unbonding),
         nodes: state.nodes.len(),
         models: state.models.len(),
         staked: Tokens(totals.allotted),
@@ -35,6 +36,10 @@ pub fn info(state: &State) -> RegistryInfo {
         deposited: Tokens(totals.deposited),
         paid_out: Tokens(totals.paid_out),
         journal_open: state.journal.figures().open,
+        burning: Some(Tokens(totals.burning)),
+        burned: Some(Tokens(totals.burned)),
+        parameters: Some(config.parameters()),
+        pending: config.pending(),
     }
 }
 
@@ -191,7 +196,8 @@ fn exact(state: &State, model: &ModelRef) -> Option<ModelKey> {
 
 fn view(state: &State, id: Principal, record: NodeRecord) -> Node {
     let allotments = stake::allotments(state, id).into_iter();
-    let unbonding = stake::unbondings(state, id).into_iter();
+    let unbonding = unbonding::unbondings(state, id).into_iter();
+    let jailed = record.standing == Standing::Jailed;
     let leaving = |entry: Option<u64>| entry.and_then(|entry| state.leaving.get(&entry));
     Node {
         id,
@@ -213,9 +219,15 @@ fn view(state: &State, id: Principal, record: NodeRecord) -> Node {
                 escrow: waiting.escrow,
                 amount: Tokens(leaving(waiting.entry).unwrap_or(waiting.amount)),
                 ready: Timestamp(waiting.ready),
+                waiting: Some(waiting.waiting.is_some()),
+                starts_by: waiting
+                    .waiting
+                    .map(|it| Timestamp(unbonding::starts_by(state, waiting.escrow, it))),
             })
             .collect(),
         registered: Timestamp(record.registered),
         last_seen: Timestamp(state.seen.get(&id).unwrap_or_default()),
+        outcomes: Some(state.outcomes.get(&id).unwrap_or_default().into()),
+        jailed_until: jailed.then(|| Timestamp(record.jailed_until.unwrap_or_default())),
     }
 }

@@ -38,7 +38,12 @@ fn encode(state: &State, out: &mut MetricsEncoder<Vec<u8>>) -> std::io::Result<(
         authors,
         feed: _,
         places: _,
+        escrows,
+        outcomes: _,
+        terms_due,
+        events,
         limits,
+        sweep: _,
     } = state;
     let totals = totals.get();
     let figures = journal.figures();
@@ -96,6 +101,21 @@ fn encode(state: &State, out: &mut MetricsEncoder<Vec<u8>>) -> std::io::Result<(
             "All stake whose payment has not ended.",
         ),
         (
+            "registry_burning_emc",
+            emc(totals.burning),
+            "Slashed stake whose burning is not confirmed.",
+        ),
+        (
+            "registry_escrows",
+            escrows.len() as f64,
+            "Escrows in which there ever was stake.",
+        ),
+        (
+            "registry_terms_pending",
+            terms_due.len() as f64,
+            "Models whose announced terms wait for their time.",
+        ),
+        (
             "registry_journal_open",
             figures.open as f64,
             "Ledger calls whose outcome is not known.",
@@ -124,6 +144,16 @@ fn encode(state: &State, out: &mut MetricsEncoder<Vec<u8>>) -> std::io::Result<(
             "registry_paid_out_emc",
             emc(totals.paid_out),
             "All stake that ever went out.",
+        ),
+        (
+            "registry_burned_emc",
+            emc(totals.burned),
+            "All slashed stake that the ledger has burned.",
+        ),
+        (
+            "registry_parameter_events",
+            events.len() as f64,
+            "Entries of the log of parameters.",
         ),
         (
             "registry_journal_sends",

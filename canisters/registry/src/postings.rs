@@ -1,5 +1,5 @@
 //! Every change of a balance, in one place: a movement is a set of postings that sum to zero, applied whole or not at
-//! all. *Conservation*: deposited - paid out = allotted + unbonding + leaving, always.
+//! all. *Conservation*: deposited = allotted + unbonding + leaving + burning + burned + paid out, always.
 
 use crate::state::State;
 use candid::Principal;
@@ -28,6 +28,10 @@ pub enum Account {
         /// The entry.
         entry: u64,
     },
+    /// Slashed stake until the ledger has burned it.
+    Burning,
+    /// Stake that the ledger has burned.
+    Burned,
 }
 
 /// Why a movement cannot be.
@@ -68,22 +72,27 @@ pub fn apply(state: &mut State, postings: &[(Account, i128)]) -> Result<(), Imba
     let mut balances = Vec::with_capacity(postings.len());
     for (account, amount) in postings {
         sum = sum.checked_add(*amount).ok_or(Imbalance::TooLarge)?;
+        let size = amount.unsigned_abs();
         let total = match account {
-            Account::Outside if *amount < 0 => &mut totals.deposited,
+            Account::Outside if *amount < 0 => {
+                totals.deposited = totals
+                    .deposited
+                    .checked_add(size)
+                    .ok_or(Imbalance::TooLarge)?;
+                continue;
+            }
             Account::Outside => &mut totals.paid_out,
             Account::Allotted { .. } => &mut totals.allotted,
             Account::Unbonding { .. } => &mut totals.unbonding,
             Account::Leaving { .. } => &mut totals.leaving,
+            Account::Burning => &mut totals.burning,
+            Account::Burned => &mut totals.burned,
         };
-        if *account == Account::Outside {
-            let size = amount.unsigned_abs();
-            *total = total.checked_add(size).ok_or(Imbalance::TooLarge)?;
-            continue;
-        }
         *total = add(*total, *amount).ok_or(Imbalance::Overdrawn(*account))?;
-        let before = balance(state, *account).ok_or(Imbalance::Overdrawn(*account))?;
-        let after = add(before, *amount).ok_or(Imbalance::Overdrawn(*account))?;
-        balances.push((*account, after));
+        if let Some(before) = balance(state, *account)? {
+            let after = add(before, *amount).ok_or(Imbalance::Overdrawn(*account))?;
+            balances.push((*account, after));
+        }
     }
     if sum != 0 {
         return Err(Imbalance::NotZero);
@@ -99,21 +108,23 @@ fn add(balance: u128, amount: i128) -> Option<u128> {
     balance.checked_add_signed(amount)
 }
 
-/// What an account holds; `None` for an unbonding that does not exist.
-fn balance(state: &State, account: Account) -> Option<u128> {
-    match account {
-        Account::Outside => None,
-        Account::Allotted { node, escrow } => {
-            Some(state.allotments.get(&(node, escrow)).unwrap_or_default())
+/// What an account holds; `None` for those that are a sum and nothing else.
+fn balance(state: &State, account: Account) -> Result<Option<u128>, Imbalance> {
+    let held = match account {
+        Account::Outside | Account::Burning | Account::Burned => return Ok(None),
+        Account::Allotted { node, escrow } => state.allotments.get(&(node, escrow)),
+        Account::Unbonding { node, id } => {
+            let waiting = state.unbonding.get(&(node, id));
+            Some(waiting.ok_or(Imbalance::Overdrawn(account))?.amount)
         }
-        Account::Unbonding { node, id } => Some(state.unbonding.get(&(node, id))?.amount),
-        Account::Leaving { entry } => Some(state.leaving.get(&entry).unwrap_or_default()),
-    }
+        Account::Leaving { entry } => state.leaving.get(&entry),
+    };
+    Ok(Some(held.unwrap_or_default()))
 }
 
 fn set(state: &mut State, account: Account, amount: u128) {
     match account {
-        Account::Outside => {}
+        Account::Outside | Account::Burning | Account::Burned => {}
         Account::Allotted { node, escrow } if amount == 0 => {
             state.allotments.remove(&(node, escrow));
         }

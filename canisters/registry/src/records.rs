@@ -1,52 +1,13 @@
 //! What lies in stable memory, with numbered fields so that later versions can add some; and how it reads on the wire.
+//! Models are in [`crate::model_records`], settings in [`crate::config`].
 
 use crate::keys::ModelKey;
 use candid::Principal;
 use emc_journal::cbor;
-use emc_protocol::model::{ModelFile, PublishModel, Task};
-use emc_protocol::node::{Hardware, RegistryInit};
-use emc_protocol::{ModelEntry, NodeStatus, Offer, Price, Role, Seconds, Timestamp, Tokens};
+use emc_protocol::node::{Hardware, Outcomes};
+use emc_protocol::report::NodeOutcome;
+use emc_protocol::{NodeStatus, Offer, Price, Role, Tokens};
 use minicbor::{Decode, Encode};
-
-/// The version of the layout of stable memory.
-pub const LAYOUT: u32 = 1;
-
-/// Settings, and the layout's version.
-#[derive(Encode, Decode, Clone, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// [`LAYOUT`] when it was written.
-    #[n(0)]
-    pub layout: u32,
-    /// The token's ledger.
-    #[cbor(n(1), with = "cbor::principal")]
-    pub ledger: Principal,
-    /// Who lists models.
-    #[cbor(n(2), with = "cbor::principal")]
-    pub governor: Principal,
-    /// Least stake with which a node gets work, e8s.
-    #[cbor(n(3), with = "cbor::amount")]
-    pub minimum_stake: u128,
-    /// How long unstaked tokens wait, seconds.
-    #[n(4)]
-    pub unbonding: u64,
-    /// When the canister was installed, nanoseconds; salts the journal's memos.
-    #[n(5)]
-    pub installed: u64,
-}
-
-impl Config {
-    /// The settings of a new installation.
-    pub fn new(init: &RegistryInit, ledger: Principal, installer: Principal, now: u64) -> Self {
-        Self {
-            layout: LAYOUT,
-            ledger,
-            governor: init.governor.unwrap_or(installer),
-            minimum_stake: init.minimum_stake.0,
-            unbonding: init.unbonding.0,
-            installed: now,
-        }
-    }
-}
 
 /// Sums and counters.
 #[derive(Encode, Decode, Clone, Debug, Default, PartialEq, Eq)]
@@ -75,6 +36,19 @@ pub struct Totals {
     /// Nodes up to this one have been announced anew after the least stake changed; `None` when there is nothing to do.
     #[cbor(n(7), with = "minicbor::bytes")]
     pub announce_after: Option<Vec<u8>>,
+    /// Slashed stake whose burning is not confirmed, e8s.
+    #[cbor(n(8), with = "cbor::amount", default)]
+    pub burning: u128,
+    /// Slashed stake that was burned, e8s.
+    #[cbor(n(9), with = "cbor::amount", default)]
+    pub burned: u128,
+    /// The journal's entry that burns; one at a time.
+    #[n(10)]
+    pub burn: Option<u64>,
+    /// Nothing is burned before this, nanoseconds: the ledger would not.
+    #[n(11)]
+    #[cbor(default)]
+    pub burn_after: u64,
 }
 
 /// A node, without what changes often or is money.
@@ -110,6 +84,9 @@ pub struct NodeRecord {
     /// When it registered, nanoseconds.
     #[n(9)]
     pub registered: u64,
+    /// While it is jailed: until when at least, nanoseconds.
+    #[n(10)]
+    pub jailed_until: Option<u64>,
 }
 
 /// Where a node stands.
@@ -263,172 +240,105 @@ pub struct UnbondingRecord {
     /// How much waits here, e8s; nothing while the ledger is asked to pay it out.
     #[cbor(n(1), with = "cbor::amount")]
     pub amount: u128,
-    /// When it can be withdrawn, nanoseconds.
+    /// When it can be withdrawn, nanoseconds; 0 while it waits for its escrow.
     #[n(2)]
     pub ready: u64,
     /// The journal's entry that pays it out.
     #[n(3)]
     pub entry: Option<u64>,
-}
-
-/// A model version.
-#[derive(Encode, Decode, Clone, Debug, PartialEq, Eq)]
-pub struct ModelRecord {
-    /// Code of its task.
-    #[n(0)]
-    pub task: u8,
-    /// For people.
-    #[n(1)]
-    pub name: String,
-    /// For people.
-    #[n(2)]
-    pub description: String,
-    /// Root of its files.
-    #[cbor(n(3), with = "minicbor::bytes")]
-    pub root: [u8; 32],
-    /// Its files.
+    /// Until its clock starts: what it waits for.
     #[n(4)]
-    pub files: Vec<FileRecord>,
-    /// Licence.
-    #[n(5)]
-    pub licence: String,
-    /// Where the files can be had.
-    #[n(6)]
-    pub sources: Vec<String>,
-    /// Longest context, tokens.
-    #[n(7)]
-    pub context: u32,
-    /// Memory a node needs, bytes.
-    #[n(8)]
-    pub memory: u64,
-    /// Who published it.
-    #[cbor(n(9), with = "cbor::principal")]
-    pub author: Principal,
-    /// When, nanoseconds.
-    #[n(10)]
-    pub published: u64,
-    /// Listed by the governor.
-    #[n(11)]
-    pub listed: bool,
-    /// Withdrawn.
-    #[n(12)]
-    pub retired: bool,
+    pub waiting: Option<WaitingRecord>,
 }
 
-/// A file of a model.
-#[derive(Encode, Decode, Clone, Debug, PartialEq, Eq)]
-pub struct FileRecord {
-    /// Path.
+/// What an unbonding waits for before its clock starts.
+#[derive(Encode, Decode, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitingRecord {
+    /// The number in the feed that told the escrow: it has to acknowledge this one or a later one.
     #[n(0)]
-    pub path: String,
-    /// Length, bytes.
+    pub announced: u64,
+    /// When it was unstaked, nanoseconds.
     #[n(1)]
-    pub length: u64,
-    /// SHA-256.
-    #[cbor(n(2), with = "minicbor::bytes")]
-    pub sha256: Vec<u8>,
-}
-
-impl ModelRecord {
-    /// A new version, as published.
-    pub fn new(model: PublishModel, author: Principal, now: u64) -> Self {
-        let root = emc_protocol::model::model_root(&model.files);
-        let file = |file: ModelFile| FileRecord {
-            path: file.path,
-            length: file.length,
-            sha256: file.sha256,
-        };
-        Self {
-            task: match model.task {
-                Task::Chat => 0,
-                Task::Image => 1,
-                Task::Embedding => 2,
-            },
-            name: model.name,
-            description: model.description,
-            root,
-            files: model.files.into_iter().map(file).collect(),
-            licence: model.licence,
-            sources: model.sources,
-            context: model.context,
-            memory: model.memory,
-            author,
-            published: now,
-            listed: false,
-            retired: false,
-        }
-    }
-
-    /// What it does.
-    pub fn task(&self) -> Option<Task> {
-        match self.task {
-            0 => Some(Task::Chat),
-            1 => Some(Task::Image),
-            2 => Some(Task::Embedding),
-            _ => None,
-        }
-    }
-
-    /// As the interface shows it.
-    pub fn entry(self, key: ModelKey) -> ModelEntry {
-        let task = self.task();
-        let file = |file: FileRecord| ModelFile {
-            path: file.path,
-            length: file.length,
-            sha256: file.sha256,
-        };
-        ModelEntry {
-            id: key.id,
-            version: key.version,
-            task,
-            name: self.name,
-            description: self.description,
-            root: self.root.to_vec(),
-            files: self.files.into_iter().map(file).collect(),
-            licence: self.licence,
-            sources: self.sources,
-            context: self.context,
-            memory: self.memory,
-            author: self.author,
-            published: Timestamp(self.published),
-            listed: self.listed,
-            retired: self.retired,
-            terms: None,
-        }
-    }
-
-    /// About how many bytes it takes on the wire.
-    pub fn weight(&self) -> usize {
-        let files: usize = self.files.iter().map(|f| f.path.len() + 48).sum();
-        let sources: usize = self.sources.iter().map(|s| s.len() + 4).sum();
-        400 + self.name.len() + self.description.len() + self.licence.len() + files + sources
-    }
-}
-
-/// How much an author has published.
-#[derive(Encode, Decode, Clone, Debug, Default, PartialEq, Eq)]
-pub struct AuthorRecord {
-    /// Versions in all.
-    #[n(0)]
-    pub versions: u64,
-    /// The day of the newest, since 1970.
-    #[n(1)]
-    pub day: u64,
-    /// Versions on that day.
+    pub since: u64,
+    /// How long the clock will run, seconds: as it was then.
     #[n(2)]
-    pub today: u64,
+    pub wait: u64,
+}
+
+/// What is known of an escrow.
+#[derive(Encode, Decode, Clone, Debug, Default, PartialEq, Eq)]
+pub struct EscrowRecord {
+    /// The newest of its reports that was applied; 0 before the first.
+    #[n(0)]
+    pub reports: u64,
+    /// When that was, nanoseconds.
+    #[n(1)]
+    pub heard: u64,
+}
+
+/// How a node's jobs and votes ended, summed over the escrows.
+#[derive(Encode, Decode, Clone, Debug, Default, PartialEq, Eq)]
+pub struct OutcomeRecord {
+    /// Jobs settled.
+    #[n(0)]
+    pub settled: u64,
+    /// Leases lapsed.
+    #[n(1)]
+    pub lapsed: u64,
+    /// Leases given back.
+    #[n(2)]
+    pub declined: u64,
+    /// Results upheld.
+    #[n(3)]
+    pub upheld: u64,
+    /// Results overturned.
+    #[n(4)]
+    pub overturned: u64,
+    /// Votes accepted.
+    #[n(5)]
+    pub votes: u64,
+    /// Votes missing or contradicted.
+    #[n(6)]
+    pub votes_lost: u64,
+    /// Stake lost, e8s.
+    #[cbor(n(7), with = "cbor::amount")]
+    pub slashed: u128,
+}
+
+impl OutcomeRecord {
+    /// Adds what an escrow reports; `slashed` is what the node has really lost.
+    pub fn add(&mut self, outcome: &NodeOutcome, slashed: u128) {
+        let add = |sum: &mut u64, more: u32| *sum = sum.saturating_add(more.into());
+        add(&mut self.settled, outcome.settled);
+        add(&mut self.lapsed, outcome.lapsed);
+        add(&mut self.declined, outcome.declined);
+        add(&mut self.upheld, outcome.upheld);
+        add(&mut self.overturned, outcome.overturned);
+        add(&mut self.votes, outcome.votes);
+        add(&mut self.votes_lost, outcome.votes_lost);
+        self.slashed = self.slashed.saturating_add(slashed);
+    }
+}
+
+impl From<OutcomeRecord> for Outcomes {
+    fn from(record: OutcomeRecord) -> Self {
+        Self {
+            settled: record.settled,
+            lapsed: record.lapsed,
+            declined: record.declined,
+            upheld: record.upheld,
+            overturned: record.overturned,
+            votes: record.votes,
+            votes_lost: record.votes_lost,
+            slashed: Tokens(record.slashed),
+        }
+    }
 }
 
 emc_journal::storable_record!(
-    Config,
     Totals,
     NodeRecord,
     UnbondingRecord,
-    ModelRecord,
-    AuthorRecord
+    EscrowRecord,
+    OutcomeRecord
 );
-
-/// The unbonding time as the interface has it.
-pub fn seconds(config: &Config) -> Seconds {
-    Seconds(config.unbonding)
-}

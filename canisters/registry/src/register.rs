@@ -62,6 +62,7 @@ pub fn register(
         driver: String::new(),
         offers: checked_offers(state, args.offers)?,
         registered: now,
+        jailed_until: None,
     };
     record.set_roles(&args.roles);
     record.set_hardware(args.hardware);
@@ -73,10 +74,10 @@ pub fn register(
     Ok(())
 }
 
-/// Changes what the calling node says of itself.
+/// Changes what the calling node says of itself. A jailed node stays jailed.
 ///
 /// # Errors
-/// `not_registered`, `invalid`, `limit`, `unknown_model`, `wrong_state` for a jailed node.
+/// `not_registered`, `invalid`, `limit`, `unknown_model`.
 pub fn update(
     state: &mut State,
     now: u64,

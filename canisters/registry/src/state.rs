@@ -1,12 +1,15 @@
 //! The registry's state: everything lies in stable memory from the first byte, and this file alone names the memories.
 //!
-//! Only the rate limits are in the heap: an upgrade fills every bucket, which harms nobody.
+//! Only the rate limits and the sweep's place are in the heap: an upgrade fills every bucket and begins the sweep anew,
+//! which harms nobody.
 
+use crate::config::{Config, LAYOUT};
 use crate::guard::Limits;
 use crate::keys::{ModelKey, Subject};
-use crate::records::{
-    AuthorRecord, Config, LAYOUT, ModelRecord, NodeRecord, Totals, UnbondingRecord,
-};
+use crate::model_records::{AuthorRecord, ModelRecord};
+use crate::parameter_log::EventRecord;
+use crate::records::{EscrowRecord, NodeRecord, OutcomeRecord, Totals, UnbondingRecord};
+use crate::unbonding::Sweep;
 use candid::Principal;
 use emc_journal::{Journal, Memories};
 use ic_stable_structures::memory_manager::{MemoryId, MemoryManager, VirtualMemory};
@@ -35,8 +38,12 @@ const MODELS: MemoryId = MemoryId::new(13);
 const AUTHORS: MemoryId = MemoryId::new(14);
 const FEED: MemoryId = MemoryId::new(15);
 const PLACES: MemoryId = MemoryId::new(16);
+const ESCROWS: MemoryId = MemoryId::new(17);
+const OUTCOMES: MemoryId = MemoryId::new(18);
+const TERMS_DUE: MemoryId = MemoryId::new(19);
+const EVENTS: MemoryId = MemoryId::new(20);
 
-/// Pages of 64 KiB that a part of memory grows by: 1 MiB, so that seventeen small parts stay small, and all of them
+/// Pages of 64 KiB that a part of memory grows by: 1 MiB, so that some twenty small parts stay small, and all of them
 /// together may still hold 32 GiB.
 const GROWTH: u16 = 16;
 
@@ -75,8 +82,18 @@ pub struct State {
     pub feed: Map<u64, Subject>,
     /// The number at which each subject stands in the feed.
     pub places: Map<Subject, u64>,
+    /// Escrows in which there ever was stake, and their reports.
+    pub escrows: Map<Principal, EscrowRecord>,
+    /// How nodes' jobs and votes ended.
+    pub outcomes: Map<Principal, OutcomeRecord>,
+    /// When announced terms of models take effect.
+    pub terms_due: Map<(u64, ModelKey), ()>,
+    /// The log of parameters, by number.
+    pub events: Map<u64, EventRecord>,
     /// Rate limits.
     pub limits: Limits,
+    /// The timer's way through the unbondings.
+    pub sweep: Sweep,
 }
 
 impl State {
@@ -93,15 +110,7 @@ impl State {
     /// It is not one of this layout; what to do is in the text.
     pub fn load(memory: DefaultMemoryImpl) -> Result<Self, String> {
         let manager = MemoryManager::init_with_bucket_size(memory, GROWTH);
-        let nothing = Config {
-            layout: 0,
-            ledger: Principal::anonymous(),
-            governor: Principal::anonymous(),
-            minimum_stake: 0,
-            unbonding: 0,
-            installed: 0,
-        };
-        let config = StableCell::init(manager.get(CONFIG), nothing);
+        let config = StableCell::init(manager.get(CONFIG), Config::nothing());
         match config.get().layout {
             LAYOUT => Ok(Self::with(&manager, config)),
             0 => Err(
@@ -138,7 +147,12 @@ impl State {
             authors: StableBTreeMap::init(manager.get(AUTHORS)),
             feed: StableBTreeMap::init(manager.get(FEED)),
             places: StableBTreeMap::init(manager.get(PLACES)),
+            escrows: StableBTreeMap::init(manager.get(ESCROWS)),
+            outcomes: StableBTreeMap::init(manager.get(OUTCOMES)),
+            terms_due: StableBTreeMap::init(manager.get(TERMS_DUE)),
+            events: StableBTreeMap::init(manager.get(EVENTS)),
             limits: Limits::default(),
+            sweep: Sweep::default(),
             config,
         }
     }

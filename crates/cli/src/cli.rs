@@ -1,8 +1,8 @@
 //! The command line: the flags that every command takes, and the list of commands.
 
 use crate::commands::{
-    account, audit, balance, chat, deposit, identity, job, model, node, quote, receipt, status,
-    transfer, verify, withdraw,
+    account, audit, balance, chat, deposit, identity, job, model, node, parameters, quote, receipt,
+    status, transfer, verify, withdraw,
 };
 use candid::Principal;
 use clap::{Args, Parser, Subcommand};
@@ -135,6 +135,9 @@ pub enum Command {
     /// The models that can be asked
     #[command(subcommand)]
     Model(model::Model),
+    /// The registry's parameters
+    #[command(subcommand)]
+    Parameters(parameters::Parameters),
     /// The network and its canisters
     Status(status::Status),
 }
@@ -184,7 +187,13 @@ mod tests {
             "emc job result 12 --capability 00112233445566778899aabbccddeeff",
             "emc node list --model m",
             "emc node stake 2vxsx-fae 100",
-            "emc model publish folder --id m --task chat --licence Apache-2.0 --context 2048 --memory 500000000",
+            "emc node unjail 2vxsx-fae",
+            "emc model correct m@1 --terms terms.toml",
+            "emc parameters show",
+            "emc parameters set --minimum-stake 50 --unbonding 14d --jail 90s --silence 15m --delay 24h",
+            "emc parameters cancel",
+            "emc parameters log --json",
+            "emc model publish folder --id m --task chat --licence Apache-2.0 --context 2048 --memory 500000000 --terms terms.toml",
             "emc quote --model m hello",
             "emc receipt get 12 --full -o r.json",
             "emc verify r.json",
@@ -210,6 +219,9 @@ mod tests {
             "emc job show twelve",
             "emc job result 12 --capability 0011",
             "emc chat --history f -c hello",
+            "emc parameters set",
+            "emc parameters set --jail soon",
+            "emc parameters set --jail 1w",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }

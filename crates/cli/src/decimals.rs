@@ -1,6 +1,6 @@
 //! Decimals on the command line, read exactly: thousandths for probabilities, EMC for amounts. No floats.
 
-use emc_client::protocol::{Tokens, limits};
+use emc_client::protocol::{Seconds, Tokens, limits};
 
 /// Reads a decimal as thousandths: `0.7` is 700.
 pub fn milli(text: &str) -> Result<u32, String> {
@@ -45,6 +45,20 @@ pub fn thousandths(milli: u32) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
+/// A time: a whole number with its unit (90s, 15m, 24h, 7d), or of seconds without.
+pub fn seconds(text: &str) -> Result<Seconds, String> {
+    let wrong = || format!("{text:?} is not a time like 90s, 15m, 24h or 7d");
+    let (number, unit) = match text.char_indices().last() {
+        Some((at, 's')) => (&text[..at], 1),
+        Some((at, 'm')) => (&text[..at], 60),
+        Some((at, 'h')) => (&text[..at], 3_600),
+        Some((at, 'd')) => (&text[..at], 86_400),
+        _ => (text, 1),
+    };
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    number.checked_mul(unit).map(Seconds).ok_or_else(wrong)
+}
+
 /// An amount of EMC that is more than nothing.
 pub fn amount(text: &str) -> Result<Tokens, String> {
     let amount: Tokens = text.parse().map_err(|e| format!("{e}"))?;
@@ -83,6 +97,18 @@ mod tests {
             [0, 700, 1000, 1050].map(thousandths),
             ["0", "0.7", "1", "1.05"]
         );
+    }
+
+    #[test]
+    fn times_have_units() {
+        let read = |text| seconds(text).map(|time| time.0);
+        assert_eq!(
+            ["90s", "15m", "24h", "7d", "5", "0"].map(read),
+            [90, 900, 86_400, 604_800, 5, 0].map(Ok)
+        );
+        for wrong in ["", "s", "1w", "-1s", "1.5h", "soon", "999999999999999999d"] {
+            assert!(seconds(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

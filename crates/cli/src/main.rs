@@ -10,6 +10,7 @@ mod output;
 mod partial_text;
 mod question;
 mod session;
+mod terms_file;
 mod words;
 
 use clap::Parser;

@@ -4,8 +4,8 @@
 use emc_client::protocol::account::{Posting, PostingAccount};
 use emc_client::protocol::audit::{Assurance, Verdict};
 use emc_client::protocol::job::{Attempt, AttemptEnd, Job, JobState, RefundReason};
-use emc_client::protocol::model::{ModelEntry, Task};
-use emc_client::protocol::node::{Node, NodeStatus, Offer, Role};
+use emc_client::protocol::model::{ModelEntry, ModelTerms, Task};
+use emc_client::protocol::node::{Node, NodeStatus, Offer, Outcomes, Role, Unbonding};
 use emc_client::protocol::{FinishReason, ModelRef, Price, Seconds, TextOutput, Timestamp, Tokens};
 use serde_json::{Value, json};
 
@@ -166,6 +166,40 @@ pub fn price(price: &Price) -> String {
     text
 }
 
+/// Basis points as a percentage.
+pub fn percent(basis_points: u16) -> String {
+    let text = format!("{}.{:02}", basis_points / 100, basis_points % 100);
+    format!("{} %", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
+/// A model's terms in a line.
+pub fn terms(terms: &ModelTerms) -> String {
+    let audit = match &terms.audit {
+        Some(audit) => format!(
+            "audited by {} levels, tolerance {}",
+            audit.levels.len(),
+            crate::decimals::thousandths(audit.tolerance_milli)
+        ),
+        None => "cannot be audited".into(),
+    };
+    format!(
+        "{audit}, royalty {}, {} compute units",
+        percent(terms.royalty),
+        terms.compute_units
+    )
+}
+
+/// How far an unbonding is.
+pub fn unbonding(unbonding: &Unbonding) -> String {
+    match unbonding
+        .starts_by
+        .filter(|_| unbonding.waiting == Some(true))
+    {
+        Some(by) => format!("waits for the escrow, until {} at the latest", time(by)),
+        None => format!("until {}", time(unbonding.ready)),
+    }
+}
+
 /// A number of bytes.
 pub fn bytes(bytes: u64) -> String {
     const UNITS: [(&str, u64); 4] = [
@@ -274,6 +308,19 @@ fn offer_json(offer: &Offer) -> Value {
     })
 }
 
+fn outcomes_json(outcomes: &Outcomes) -> Value {
+    json!({
+        "settled": outcomes.settled,
+        "lapsed": outcomes.lapsed,
+        "declined": outcomes.declined,
+        "upheld": outcomes.upheld,
+        "overturned": outcomes.overturned,
+        "votes": outcomes.votes,
+        "votes_lost": outcomes.votes_lost,
+        "slashed": emc(outcomes.slashed),
+    })
+}
+
 /// A node for `--json`.
 pub fn node_json(node: &Node) -> Value {
     let role = |role: &Option<Role>| match role {
@@ -290,9 +337,11 @@ pub fn node_json(node: &Node) -> Value {
         "hardware": node.hardware,
         "offers": node.offers.iter().map(offer_json).collect::<Vec<_>>(),
         "stake": node.allotments.iter().map(|a| json!({ "escrow": a.escrow.to_text(), "amount": emc(a.amount) })).collect::<Vec<_>>(),
-        "unbonding": node.unbonding.iter().map(|u| json!({ "id": u.id, "escrow": u.escrow.to_text(), "amount": emc(u.amount), "ready": time(u.ready) })).collect::<Vec<_>>(),
+        "unbonding": node.unbonding.iter().map(|u| json!({ "id": u.id, "escrow": u.escrow.to_text(), "amount": emc(u.amount), "ready": time(u.ready), "waiting": u.waiting, "starts_by": u.starts_by.map(time) })).collect::<Vec<_>>(),
         "registered": time(node.registered),
         "last_seen": time(node.last_seen),
+        "outcomes": node.outcomes.as_ref().map(outcomes_json),
+        "jailed_until": node.jailed_until.map(time),
     })
 }
 
@@ -314,6 +363,8 @@ pub fn model_json(entry: &ModelEntry) -> Value {
         "published": time(entry.published),
         "listed": entry.listed,
         "retired": entry.retired,
+        "terms": entry.terms,
+        "pending_terms": entry.pending_terms.as_ref().map(|pending| json!({ "terms": pending.terms, "effective": time(pending.effective) })),
     })
 }
 
@@ -352,5 +403,9 @@ mod tests {
             ["999 B", "1.5 kB", "98.3 MB"]
         );
         assert_eq!(duration(Seconds(3_700)), "1 h 1 min");
+        assert_eq!(
+            [0, 250, 5, 10_000].map(percent),
+            ["0 %", "2.5 %", "0.05 %", "100 %"]
+        );
     }
 }

@@ -3,10 +3,12 @@
 use crate::{Client, Error};
 use candid::{Principal, Reserved};
 use emc_protocol::feed::{Changes, ChangesArgs};
-use emc_protocol::model::{ModelEntry, ModelFilter, ModelPage, PublishModel};
+use emc_protocol::model::{ModelEntry, ModelFilter, ModelPage, ModelTerms, PublishModel};
 use emc_protocol::node::{
     Node, NodeFilter, NodePage, RegisterNode, RegistryInfo, StakeArgs, UnstakeArgs, UpdateNode,
 };
+use emc_protocol::parameters::{ParameterEvent, ParameterLog, RegistryParameters};
+use emc_protocol::report::{Report, ReportReply};
 use emc_protocol::{ModelRef, Tokens};
 
 /// The registry of nodes, stake and models.
@@ -167,7 +169,7 @@ impl Registry {
             .await
     }
 
-    /// Takes stake out; it can be withdrawn after the unbonding time.
+    /// Takes stake out; it can be withdrawn after the unbonding time, which begins when the escrow has acknowledged.
     ///
     /// # Errors
     /// The registry's refusals; [`Error::Unknown`] where the outcome cannot be learned.
@@ -220,5 +222,86 @@ impl Registry {
         self.client
             .repeatable(self.id, "retire_model", (model,))
             .await
+    }
+
+    /// Announces other terms for a model, which take effect after the public delay; the governor's.
+    ///
+    /// # Errors
+    /// `forbidden` for anybody else, `invalid`; else as [`Error`] says.
+    pub async fn set_model_terms(
+        &self,
+        model: ModelRef,
+        terms: ModelTerms,
+    ) -> Result<ModelEntry, Error> {
+        self.client
+            .repeatable(self.id, "set_model_terms", (model, terms))
+            .await
+    }
+
+    /// Frees a jailed node after its time; its owner's.
+    ///
+    /// # Errors
+    /// `wrong_state` before its time, `insufficient_funds` without the least stake; else as [`Error`] says.
+    pub async fn unjail(&self, node: Principal) -> Result<Node, Error> {
+        self.client.repeatable(self.id, "unjail", (node,)).await
+    }
+
+    /// Sends a report as the calling escrow; repeating it changes nothing.
+    ///
+    /// # Errors
+    /// `gap` where an earlier one is missing, `not_registered` where the caller is no escrow with stake in it; else as
+    /// [`Error`] says.
+    pub async fn report(&self, report: Report) -> Result<ReportReply, Error> {
+        self.client.repeatable(self.id, "report", (report,)).await
+    }
+
+    /// Announces a change of parameters, which takes effect after the public delay; the governor's.
+    ///
+    /// # Errors
+    /// `forbidden` for anybody else, `invalid`; else as [`Error`] says.
+    pub async fn set_parameters(&self, change: RegistryParameters) -> Result<RegistryInfo, Error> {
+        self.client
+            .repeatable(self.id, "set_parameters", (change,))
+            .await
+    }
+
+    /// Withdraws the pending change of parameters; the governor's.
+    ///
+    /// # Errors
+    /// `forbidden` for anybody else, `wrong_state` where nothing is pending; [`Error::Unknown`] where the outcome cannot
+    /// be learned.
+    pub async fn cancel_parameters(&self) -> Result<RegistryInfo, Error> {
+        let look_at = "`emc parameters show` shows what is pending.";
+        self.client
+            .once(self.id, "cancel_parameters", (), look_at)
+            .await
+    }
+
+    /// A page of the log of parameters, from a number on.
+    ///
+    /// # Errors
+    /// Those of a query, see [`Error`].
+    pub async fn parameter_log(&self, start: u64, limit: u32) -> Result<ParameterLog, Error> {
+        self.client
+            .query(self.id, "parameter_log", (start, limit))
+            .await
+    }
+
+    /// The whole log of parameters, page by page.
+    ///
+    /// # Errors
+    /// Those of a query, see [`Error`].
+    pub async fn whole_parameter_log(&self) -> Result<Vec<ParameterEvent>, Error> {
+        let mut all: Vec<ParameterEvent> = vec![];
+        loop {
+            let page = self
+                .parameter_log(all.len() as u64, emc_protocol::limits::PAGE)
+                .await?;
+            let (empty, length) = (page.events.is_empty(), page.length);
+            all.extend(page.events);
+            if empty || all.len() as u64 >= length {
+                return Ok(all);
+            }
+        }
     }
 }

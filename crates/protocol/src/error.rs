@@ -95,6 +95,8 @@ pub mod code {
     pub const UNKNOWN_MODEL: &str = "unknown_model";
     /// The request key was used for a different job.
     pub const KEY_REUSED: &str = "key_reused";
+    /// A numbered batch came before the one that is next; the message says which that is.
+    pub const GAP: &str = "gap";
     /// The job is in a state in which this cannot be done.
     pub const WRONG_STATE: &str = "wrong_state";
     /// The lease is another node's, or another attempt's.

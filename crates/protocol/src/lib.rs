@@ -20,6 +20,7 @@ pub mod limits;
 pub mod model;
 pub mod mountain_range;
 pub mod node;
+pub mod parameters;
 pub mod price;
 pub mod receipt;
 pub mod report;

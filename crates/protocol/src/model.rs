@@ -63,6 +63,28 @@ pub struct ModelTerms {
     pub compute_units: u64,
 }
 
+/// The largest share of a charge, in basis points: all of it.
+pub const WHOLE: u16 = 10_000;
+
+impl ModelTerms {
+    /// Checks that the terms can be applied.
+    ///
+    /// # Errors
+    /// The field that is wrong, and what it must be.
+    pub fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        if self.audit.as_ref().is_some_and(|audit| !audit.is_valid()) {
+            return Err((
+                "terms.audit",
+                "1 to 8 levels with ascending gaps and shares of at most 10,000 basis points, and a tolerance above zero",
+            ));
+        }
+        if self.royalty > WHOLE {
+            return Err(("terms.royalty", "at most 10,000 basis points"));
+        }
+        Ok(())
+    }
+}
+
 /// What an author sends to publish a model or a new version of it.
 #[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct PublishModel {
@@ -124,6 +146,17 @@ pub struct ModelEntry {
     pub retired: bool,
     /// What takes effect, or is in effect, once it is listed.
     pub terms: Option<ModelTerms>,
+    /// Other terms that the governor has announced.
+    pub pending_terms: Option<PendingTerms>,
+}
+
+/// Terms that the governor has announced for a model.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct PendingTerms {
+    /// The terms.
+    pub terms: ModelTerms,
+    /// When they replace those that the model has.
+    pub effective: Timestamp,
 }
 
 /// Which models a listing should hold; empty fields do not filter.

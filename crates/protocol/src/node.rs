@@ -1,5 +1,6 @@
 //! Nodes as the registry knows them: who owns them, what they can do, what they ask for it.
 
+use crate::parameters::{PendingParameters, RegistryParameters};
 use crate::{ModelRef, Price, Seconds, Timestamp, Tokens};
 use candid::{CandidType, Principal};
 use serde::{Deserialize, Serialize};
@@ -84,8 +85,35 @@ pub struct Unbonding {
     pub escrow: Principal,
     /// How much.
     pub amount: Tokens,
-    /// When it can be withdrawn.
+    /// When it can be withdrawn; 0 while it waits for the escrow's acknowledgement.
     pub ready: Timestamp,
+    /// True while the unbonding time has not begun: the escrow has not acknowledged yet that what it has reserved fits
+    /// into what is left. Until then the escrow can slash it.
+    pub waiting: Option<bool>,
+    /// While it waits: when the unbonding time begins at the latest, if the escrow sends no report until then.
+    pub starts_by: Option<Timestamp>,
+}
+
+/// What became of a node's jobs and votes, as the escrows have reported it. The counters are as honest as the escrows in
+/// which the node's owner has staked.
+#[derive(CandidType, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcomes {
+    /// Jobs it delivered that were settled.
+    pub settled: u64,
+    /// Leases that lapsed.
+    pub lapsed: u64,
+    /// Leases it gave back.
+    pub declined: u64,
+    /// Its results that an audit upheld.
+    pub upheld: u64,
+    /// Its results that an audit overturned.
+    pub overturned: u64,
+    /// Its votes that were accepted.
+    pub votes: u64,
+    /// Its votes that were missing or contradicted.
+    pub votes_lost: u64,
+    /// What it has lost of its stake.
+    pub slashed: Tokens,
 }
 
 /// A node in the registry.
@@ -114,6 +142,10 @@ pub struct Node {
     pub registered: Timestamp,
     /// When it was last heard of.
     pub last_seen: Timestamp,
+    /// How its jobs and votes ended.
+    pub outcomes: Option<Outcomes>,
+    /// Where it is jailed: from when on its owner can free it with `unjail`.
+    pub jailed_until: Option<Timestamp>,
 }
 
 /// What a node sends to register. The caller must be the node itself: its principal is the self-authenticating one of
@@ -159,7 +191,7 @@ pub struct StakeArgs {
     pub from_subaccount: Option<ByteBuf>,
 }
 
-/// Takes stake out; it can be withdrawn after the unbonding time.
+/// Takes stake out; it can be withdrawn after the unbonding time, which begins when the escrow has acknowledged.
 #[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct UnstakeArgs {
     /// The node; the caller must be its owner.
@@ -219,12 +251,21 @@ pub struct RegistryInfo {
     pub sequence: u64,
     /// Stake that the ledger is asked to pay out, the outcome being unknown yet.
     pub leaving: Tokens,
-    /// All stake that ever came in; equals `staked` + `unbonding_total` + `leaving` + `paid_out`, always.
+    /// All stake that ever came in; equals `staked` + `unbonding_total` + `leaving` + `burning` + `burned` + `paid_out`,
+    /// always.
     pub deposited: Tokens,
     /// All stake that ever went out, the ledger's fees included.
     pub paid_out: Tokens,
     /// Ledger calls whose outcome is not known yet.
     pub journal_open: u64,
+    /// Slashed stake whose burning the ledger has not confirmed yet.
+    pub burning: Option<Tokens>,
+    /// Slashed stake that the ledger has burned.
+    pub burned: Option<Tokens>,
+    /// The parameters that hold, every field given.
+    pub parameters: Option<RegistryParameters>,
+    /// A change of them that waits for its time.
+    pub pending: Option<PendingParameters>,
 }
 
 /// How the registry is installed.
@@ -238,6 +279,12 @@ pub struct RegistryInit {
     pub minimum_stake: Tokens,
     /// How long unstaked tokens wait.
     pub unbonding: Seconds,
+    /// How long a node whose result was overturned is barred; 3 days where absent.
+    pub jail: Option<Seconds>,
+    /// How long an escrow may send no report before what leaves it no longer waits for it; 14 days where absent.
+    pub silence: Option<Seconds>,
+    /// How long a change of parameters is public before it takes effect; a day where absent.
+    pub delay: Option<Seconds>,
 }
 
 /// What an upgrade of the registry may change; absent fields stay.
@@ -249,6 +296,12 @@ pub struct RegistryUpgrade {
     pub minimum_stake: Option<Tokens>,
     /// A new unbonding time, for what is unstaked from now on.
     pub unbonding: Option<Seconds>,
+    /// A new time in jail, for nodes that are jailed from now on.
+    pub jail: Option<Seconds>,
+    /// A new time that an escrow may be silent.
+    pub silence: Option<Seconds>,
+    /// A new delay, for changes that are announced from now on.
+    pub delay: Option<Seconds>,
 }
 
 /// The registry's install and upgrade argument.

@@ -1,7 +1,7 @@
 //! Publishing, listing and retiring models.
 
 use crate::world::*;
-use emc_protocol::model::{ModelFilter, model_root};
+use emc_protocol::model::{ModelFilter, Task, model_root};
 use emc_registry::{catalogue, listing};
 
 #[test]
@@ -166,4 +166,32 @@ fn models_are_listed_page_by_page_through_any_filter() {
         ..ModelFilter::default()
     };
     assert_eq!(all(text).len(), 10);
+}
+
+#[test]
+fn a_search_by_task_and_text_finds_what_has_both() {
+    let (mut state, _) = registry();
+    for (id, task) in [
+        ("chat-a", Task::Chat),
+        ("image-a", Task::Image),
+        ("image-b", Task::Image),
+        ("embedding-a", Task::Embedding),
+    ] {
+        let mut published = model(id);
+        published.task = task;
+        catalogue::publish(&mut state, START, owner(1), published).expect("a good model");
+    }
+    let found = |task, text: Option<&str>| -> Vec<String> {
+        let filter = ModelFilter {
+            task,
+            text: text.map(str::to_owned),
+            ..ModelFilter::default()
+        };
+        let page = listing::models(&state, &filter);
+        page.models.into_iter().map(|model| model.id).collect()
+    };
+    assert_eq!(found(Some(Task::Image), None).len(), 2);
+    assert_eq!(found(Some(Task::Image), Some("-A")), ["image-a"]);
+    assert_eq!(found(None, Some("-a")).len(), 3);
+    assert!(found(Some(Task::Chat), Some("image")).is_empty());
 }

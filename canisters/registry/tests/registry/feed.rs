@@ -94,7 +94,7 @@ fn a_new_least_stake_announces_every_node_anew_in_bounded_steps() {
         minimum_stake: Some(Tokens(7)),
         ..RegistryUpgrade::default()
     };
-    lifecycle::change_settings(&mut state, upgrade);
+    lifecycle::change_settings(&mut state, START, me(), upgrade).expect("a good value");
     let announced = |state: &State| state.totals.get().sequence - 250;
     let mut steps = vec![];
     for _ in 0..4 {

@@ -1,9 +1,9 @@
 //! Registration, changes, heartbeats, and how nodes are listed.
 
 use crate::world::*;
-use emc_protocol::node::{NodeFilter, UnstakeArgs, UpdateNode};
-use emc_protocol::{NodeStatus, Tokens};
-use emc_registry::{heartbeat, listing, register, stake};
+use emc_protocol::NodeStatus;
+use emc_protocol::node::{NodeFilter, UpdateNode};
+use emc_registry::{heartbeat, listing, register};
 
 #[test]
 fn a_node_can_only_register_itself() {
@@ -110,12 +110,7 @@ fn a_node_that_takes_out_all_its_stake_has_exited_until_it_stakes_again() {
     let (mut state, _) = registry();
     join(&mut state, 1, 1, vec![]);
     staked(&mut state, 1, 1, 1, 50);
-    let args = UnstakeArgs {
-        node: node(1),
-        escrow: escrow(1),
-        amount: Tokens(50),
-    };
-    stake::unstake(&mut state, START, owner(1), &args).expect("that much there is");
+    unstaked(&mut state, START, 1, 1, 1, 50);
     let status = |state: &_| listing::node(state, node(1)).expect("it is there").status;
     assert_eq!(status(&state), Some(NodeStatus::Exited));
     staked(&mut state, 1, 1, 1, 50);

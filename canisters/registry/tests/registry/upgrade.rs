@@ -1,8 +1,8 @@
 //! An upgrade keeps everything, and refuses what is not its own.
 
 use crate::world::*;
+use emc_registry::config::LAYOUT;
 use emc_registry::listing;
-use emc_registry::records::LAYOUT;
 use emc_registry::state::State;
 use ic_stable_structures::DefaultMemoryImpl;
 

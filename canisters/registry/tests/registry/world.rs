@@ -4,17 +4,21 @@ use candid::Principal;
 use ed25519_dalek::SigningKey;
 use emc_journal::{Action, Answer, Outcome, Progress, Refusal};
 use emc_protocol::model::{ModelFile, PublishModel, Task};
-use emc_protocol::node::{Hardware, RegisterNode, RegistryInit, StakeArgs};
+use emc_protocol::node::{Hardware, RegisterNode, RegistryInit, StakeArgs, UnstakeArgs};
 use emc_protocol::receipt::node_principal;
+use emc_protocol::report::{Acknowledgement, NodeOutcome, Report};
 use emc_protocol::{ApiError, ModelRef, Offer, Price, Role, Seconds, Tokens};
-use emc_registry::records::Config;
+use emc_registry::config::Config;
 use emc_registry::state::State;
-use emc_registry::{catalogue, register, stake};
+use emc_registry::{catalogue, purpose, register, report, stake, unbonding};
 use ic_stable_structures::DefaultMemoryImpl;
 
 pub const SECOND: u64 = 1_000_000_000;
 pub const START: u64 = 1_700_000_000 * SECOND;
 pub const UNBONDING: u64 = 3_600;
+pub const JAIL: u64 = 7_200;
+pub const SILENCE: u64 = 36_000;
+pub const DELAY: u64 = 600;
 
 pub fn principal(n: u8) -> Principal {
     Principal::from_slice(&[n, 7])
@@ -51,6 +55,9 @@ pub fn registry() -> (State, DefaultMemoryImpl) {
         governor: None,
         minimum_stake: Tokens(100),
         unbonding: Seconds(UNBONDING),
+        jail: Some(Seconds(JAIL)),
+        silence: Some(Seconds(SILENCE)),
+        delay: Some(Seconds(DELAY)),
     };
     let memory = DefaultMemoryImpl::default();
     (
@@ -162,10 +169,59 @@ pub fn ledger_answers(state: &mut State, now: u64, entry: u64, done: bool) {
         };
         if let Progress::Ended(entry, outcome) = state.journal.apply(entry, action, answer, now) {
             assert_eq!(matches!(outcome, Outcome::Done { .. }), done);
-            return stake::ended(state, &entry, &outcome);
+            return purpose::ended(state, now, &entry, &outcome);
         }
     }
     panic!("the entry did not end");
+}
+
+/// Takes stake of node `n`, owner `of`, out of an escrow.
+pub fn unstaked(state: &mut State, now: u64, of: u8, n: u8, from: u8, amount: u128) {
+    let args = UnstakeArgs {
+        node: node(n),
+        escrow: escrow(from),
+        amount: Tokens(amount),
+    };
+    unbonding::unstake(state, now, owner(of), &args).expect("that much there is");
+}
+
+/// What an escrow says of node `n`: nothing but what it slashes and how many results were overturned.
+pub fn outcome(n: u8, slashed: u128, overturned: u32) -> NodeOutcome {
+    NodeOutcome {
+        node: node(n),
+        settled: 1,
+        lapsed: 0,
+        declined: 0,
+        upheld: 0,
+        overturned,
+        votes: 0,
+        votes_lost: 0,
+        slashed: Tokens(slashed),
+    }
+}
+
+pub fn acknowledgement(n: u8, sequence: u64) -> Acknowledgement {
+    Acknowledgement {
+        node: node(n),
+        sequence,
+    }
+}
+
+/// Sends a report as escrow `from`.
+pub fn reported(
+    state: &mut State,
+    now: u64,
+    from: u8,
+    number: u64,
+    outcomes: Vec<NodeOutcome>,
+    acknowledgements: Vec<Acknowledgement>,
+) -> Result<u64, ApiError> {
+    let sent = Report {
+        number,
+        outcomes,
+        acknowledgements,
+    };
+    report::report(state, now, escrow(from), &sent).map(|reply| reply.applied)
 }
 
 pub fn code<T: std::fmt::Debug>(result: Result<T, ApiError>) -> String {

@@ -9,6 +9,7 @@ pub mod identity;
 pub mod job;
 pub mod model;
 pub mod node;
+pub mod parameters;
 pub mod quote;
 pub mod receipt;
 pub mod status;
@@ -36,6 +37,7 @@ pub async fn run(Cli { globals, command }: Cli) -> Result<()> {
         Command::Identity(command) => command.run(&globals),
         Command::Node(command) => command.run(&globals).await,
         Command::Model(command) => command.run(&globals).await,
+        Command::Parameters(command) => command.run(&globals).await,
         Command::Status(command) => command.run(&globals).await,
     }
 }

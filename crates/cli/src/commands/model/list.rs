@@ -40,6 +40,9 @@ impl List {
                     m.context.to_string(),
                     words::bytes(m.files.iter().map(|f| f.length).sum()),
                     if m.listed { "yes" } else { "no" }.to_owned(),
+                    m.terms
+                        .as_ref()
+                        .map_or_else(|| "-".into(), |terms| words::percent(terms.royalty)),
                     output::harmless(&m.licence),
                     output::harmless(&m.name),
                 ]
@@ -47,7 +50,7 @@ impl List {
             .collect();
         output::table(
             &[
-                "model", "task", "context", "size", "listed", "licence", "name",
+                "model", "task", "context", "size", "listed", "royalty", "licence", "name",
             ],
             &rows,
         )

@@ -1,5 +1,6 @@
 //! `emc model`: the catalogue.
 
+mod correct;
 mod list;
 mod publish;
 mod show;
@@ -17,6 +18,8 @@ pub enum Model {
     Show(show::Show),
     /// Publish a model, or a new version of one of yours
     Publish(Box<publish::Publish>),
+    /// Announce other terms for a model (the governor's)
+    Correct(correct::Correct),
 }
 
 impl Model {
@@ -25,6 +28,7 @@ impl Model {
             Self::List(command) => command.run(globals).await,
             Self::Show(command) => command.run(globals).await,
             Self::Publish(command) => command.run(globals).await,
+            Self::Correct(command) => command.run(globals).await,
         }
     }
 }

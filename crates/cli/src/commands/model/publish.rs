@@ -1,6 +1,6 @@
 //! `emc model publish`: puts a model into the catalogue, by the hashes of its files.
 
-use crate::{cli::Globals, output, session::Session, words};
+use crate::{cli::Globals, output, session::Session, terms_file, words};
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use emc_client::protocol::limits::MODEL_FILES;
@@ -45,6 +45,9 @@ pub struct Publish {
     /// Memory that a node needs to run it, in bytes
     #[arg(long, value_name = "BYTES")]
     memory: u64,
+    /// Audit thresholds, royalty and compute units, in a TOML or JSON file; in effect once the model is listed
+    #[arg(long, value_name = "FILE")]
+    terms: Option<PathBuf>,
     /// Only show the files and the root
     #[arg(long)]
     dry_run: bool,
@@ -67,6 +70,7 @@ fn id(text: &str) -> Result<String, String> {
 
 impl Publish {
     pub async fn run(self, globals: &Globals) -> Result<()> {
+        let terms = self.terms.as_deref().map(terms_file::read).transpose()?;
         let files = hash_files(&self.path)?;
         let root = hex::encode(model_root(&files));
         if self.dry_run {
@@ -101,7 +105,7 @@ impl Publish {
                 sources: self.sources,
                 context: self.context,
                 memory: self.memory,
-                terms: None,
+                terms,
             })
             .await?;
         if hex::encode(&entry.root) != root {

@@ -33,6 +33,23 @@ impl Show {
             ("published", words::time(entry.published)),
             ("listed", entry.listed.to_string()),
             ("retired", entry.retired.to_string()),
+            (
+                "terms",
+                entry
+                    .terms
+                    .as_ref()
+                    .map_or_else(|| "none".into(), words::terms),
+            ),
+            (
+                "announced",
+                entry.pending_terms.as_ref().map_or_else(
+                    || "nothing".into(),
+                    |pending| {
+                        let terms = words::terms(&pending.terms);
+                        format!("{terms}, from {} on", words::time(pending.effective))
+                    },
+                ),
+            ),
             ("root", hex::encode(&entry.root)),
         ])?;
         output::line("")?;

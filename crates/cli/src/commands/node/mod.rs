@@ -3,6 +3,7 @@
 mod list;
 mod show;
 mod stake;
+mod unjail;
 mod unstake;
 mod withdraw;
 
@@ -23,6 +24,8 @@ pub enum Node {
     Unstake(unstake::Unstake),
     /// Get back what was unstaked, once its time is over
     Withdraw(withdraw::Withdraw),
+    /// Free a node of yours whose time in jail is over
+    Unjail(unjail::Unjail),
 }
 
 impl Node {
@@ -33,6 +36,7 @@ impl Node {
             Self::Stake(command) => command.run(globals).await,
             Self::Unstake(command) => command.run(globals).await,
             Self::Withdraw(command) => command.run(globals).await,
+            Self::Unjail(command) => command.run(globals).await,
         }
     }
 }

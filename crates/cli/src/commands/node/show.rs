@@ -37,6 +37,37 @@ impl Show {
             ("registered", words::time(node.registered)),
             ("last seen", words::time(node.last_seen)),
         ])?;
+        if let Some(until) = node.jailed_until {
+            output::line(format_args!(
+                "\njailed until {}; then `emc node unjail {}` frees it",
+                words::time(until),
+                node.id
+            ))?;
+        }
+        if let Some(outcomes) = &node.outcomes {
+            output::line("\noutcomes")?;
+            output::fields(&[
+                (
+                    "jobs",
+                    format!(
+                        "{} settled, {} lapsed, {} declined",
+                        outcomes.settled, outcomes.lapsed, outcomes.declined
+                    ),
+                ),
+                (
+                    "audits",
+                    format!(
+                        "{} upheld, {} overturned",
+                        outcomes.upheld, outcomes.overturned
+                    ),
+                ),
+                (
+                    "votes",
+                    format!("{} accepted, {} lost", outcomes.votes, outcomes.votes_lost),
+                ),
+                ("slashed", format!("{} EMC", outcomes.slashed)),
+            ])?;
+        }
         if !node.offers.is_empty() {
             output::line("\noffers")?;
             let rows: Vec<_> = node
@@ -65,7 +96,7 @@ impl Show {
             ]
         });
         let unbonding = node.unbonding.iter().map(|u| {
-            let until = format!("#{} unbonding until {}", u.id, words::time(u.ready));
+            let until = format!("#{} unbonding {}", u.id, words::unbonding(u));
             vec![format!("{} EMC", u.amount), until, u.escrow.to_text()]
         });
         let rows: Vec<_> = allotted.chain(unbonding).collect();

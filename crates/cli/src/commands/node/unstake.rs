@@ -7,7 +7,8 @@ use clap::Args;
 use emc_client::protocol::Tokens;
 use emc_client::protocol::node::UnstakeArgs;
 
-/// Take stake out of a node of yours. It can be withdrawn after the unbonding time.
+/// Take stake out of a node of yours. It can be withdrawn after the unbonding time, which begins when the escrow has
+/// nothing reserved of it any more.
 #[derive(Debug, Args)]
 pub struct Unstake {
     /// The node
@@ -29,17 +30,11 @@ impl Unstake {
         if globals.json {
             return output::json(&words::node_json(&node));
         }
-        let ready = node
-            .unbonding
-            .iter()
-            .max_by_key(|u| u.id)
-            .map(|u| words::time(u.ready));
+        let newest = node.unbonding.iter().max_by_key(|u| u.id);
+        let waits = newest.map_or_else(String::new, words::unbonding);
         output::line(format_args!(
-            "{} EMC leave {}; from {} on, `emc node withdraw {}` pays them out",
-            self.amount,
-            node.id,
-            ready.unwrap_or_else(|| "now".into()),
-            node.id
+            "{} EMC leave {} ({waits}); then `emc node withdraw {}` pays them out",
+            self.amount, node.id, node.id
         ))
     }
 }

@@ -1,0 +1,88 @@
+//! `emc parameters`: what the registry's governor sets, with a public delay.
+
+mod cancel;
+mod log;
+mod set;
+mod show;
+
+use crate::cli::Globals;
+use crate::{output, words};
+use anyhow::Result;
+use clap::Subcommand;
+use emc_client::protocol::node::RegistryInfo;
+use emc_client::protocol::parameters::RegistryParameters;
+use serde_json::{Value, json};
+
+/// The registry's parameters.
+#[derive(Debug, Subcommand)]
+pub enum Parameters {
+    /// What holds, and what is announced
+    Show(show::Show),
+    /// Announce a change (the governor's)
+    Set(set::Set),
+    /// Withdraw the announced change (the governor's)
+    Cancel(cancel::Cancel),
+    /// Everything that was ever announced and put into effect
+    Log(log::Log),
+}
+
+impl Parameters {
+    pub async fn run(self, globals: &Globals) -> Result<()> {
+        match self {
+            Self::Show(command) => command.run(globals).await,
+            Self::Set(command) => command.run(globals).await,
+            Self::Cancel(command) => command.run(globals).await,
+            Self::Log(command) => command.run(globals).await,
+        }
+    }
+}
+
+/// The parameters that are given, by their names.
+fn given(parameters: &RegistryParameters) -> Vec<(&'static str, String)> {
+    let seconds = [
+        ("unbonding", parameters.unbonding),
+        ("jail", parameters.jail),
+        ("silence", parameters.silence),
+        ("delay", parameters.delay),
+    ];
+    let least = parameters.minimum_stake;
+    let least = least.map(|least| ("minimum stake", format!("{least} EMC")));
+    let times = seconds
+        .into_iter()
+        .filter_map(|(name, time)| Some((name, words::duration(time?))));
+    least.into_iter().chain(times).collect()
+}
+
+fn parameters_json(parameters: &RegistryParameters) -> Value {
+    json!({
+        "minimum_stake": parameters.minimum_stake.map(words::emc),
+        "unbonding_seconds": parameters.unbonding.map(|time| time.0),
+        "jail_seconds": parameters.jail.map(|time| time.0),
+        "silence_seconds": parameters.silence.map(|time| time.0),
+        "delay_seconds": parameters.delay.map(|time| time.0),
+    })
+}
+
+/// Prints what holds and what is announced.
+fn print(globals: &Globals, info: &RegistryInfo) -> Result<()> {
+    let holds = info.parameters.clone().unwrap_or_default();
+    if globals.json {
+        return output::json(&json!({
+            "governor": info.governor.to_text(),
+            "parameters": parameters_json(&holds),
+            "pending": info.pending.as_ref().map(|pending| json!({
+                "change": parameters_json(&pending.change),
+                "announced": words::time(pending.announced),
+                "effective": words::time(pending.effective),
+            })),
+        }));
+    }
+    let mut fields = given(&holds);
+    fields.insert(0, ("governor", info.governor.to_text()));
+    output::fields(&fields)?;
+    let Some(pending) = &info.pending else {
+        return Ok(());
+    };
+    output::line(format_args!("\nfrom {} on", words::time(pending.effective)))?;
+    output::fields(&given(&pending.change))
+}
