@@ -203,6 +203,24 @@ impl Llama {
         })
     }
 
+    /// From now on rounds activations to 8 bits before every product with weights that libtorch holds.
+    pub(crate) fn round_activations(&mut self) {
+        for layer in &mut self.layers {
+            for linear in [
+                &mut layer.qkv,
+                &mut layer.output,
+                &mut layer.gate_up,
+                &mut layer.down,
+            ] {
+                linear.round_activations();
+            }
+        }
+        self.head.iter_mut().for_each(Linear::round_activations);
+        if self.head.is_none() {
+            self.embedding.round_activations();
+        }
+    }
+
     /// Bytes of the weights that activations are multiplied with, as they lie in memory.
     pub(crate) fn weight_bytes(&self) -> u64 {
         let layers = self.layers.iter().flat_map(|layer| {
@@ -236,6 +254,41 @@ impl Llama {
     /// Continues a sequence by `ids` and returns the logits after the last of them, in f32.
     pub fn forward(&self, ids: &[u32], cache: &mut Cache) -> Result<Vec<f32>> {
         let _no_grad = tch::no_grad_guard();
+        let x = self.blocks(ids, cache)?;
+        let last = x.f_narrow(0, ids.len() as i64 - 1, 1)?;
+        let logits = self.head(&last)?.f_reshape([-1])?;
+        Ok(Vec::try_from(logits)?)
+    }
+
+    /// As [`forward`](Self::forward), with the logits after each id from the index `from` on, told one by one together
+    /// with the id's index. Only `rows` of them are in memory at a time.
+    pub(crate) fn forward_each(
+        &self,
+        ids: &[u32],
+        cache: &mut Cache,
+        from: usize,
+        rows: usize,
+        mut each: impl FnMut(usize, &[f32]) -> Result<()>,
+    ) -> Result<()> {
+        let _no_grad = tch::no_grad_guard();
+        let x = self.blocks(ids, cache)?;
+        let mut at = from;
+        while at < ids.len() {
+            let count = rows.clamp(1, ids.len() - at);
+            let some = x.f_narrow(0, at as i64, count as i64)?;
+            let logits = self.head(&some)?.f_contiguous()?;
+            let logits: Vec<f32> = Vec::try_from(logits.f_reshape([-1])?)?;
+            let width = logits.len() / count;
+            for (index, row) in logits.chunks_exact(width).enumerate() {
+                each(at + index, row)?;
+            }
+            at += count;
+        }
+        Ok(())
+    }
+
+    /// The residual stream after all layers: [count, width].
+    fn blocks(&self, ids: &[u32], cache: &mut Cache) -> Result<Tensor> {
         let count = ids.len() as i64;
         let fits = cache.used + count <= cache.capacity.min(self.rotation.size()[0]);
         let known = ids.iter().all(|&id| (id as usize) < self.embedding.rows());
@@ -262,16 +315,16 @@ impl Llama {
             x = x.f_add(&self.feed_forward(layer, &normed)?)?;
         }
         cache.used += count;
+        Ok(x)
+    }
 
-        let last = self.rms(&x.f_narrow(0, count - 1, 1)?, &self.norm)?;
-        let logits = self
-            .head
-            .as_ref()
-            .unwrap_or(&self.embedding)
-            .forward(&last)?
+    /// Logits of rows of the residual stream, in f32 on the CPU: [count, vocabulary].
+    fn head(&self, x: &Tensor) -> Result<Tensor> {
+        let head = self.head.as_ref().unwrap_or(&self.embedding);
+        let logits = head.forward(&self.rms(x, &self.norm)?)?;
+        Ok(logits
             .f_to_kind(Kind::Float)?
-            .f_reshape([-1])?;
-        Ok(Vec::try_from(logits.f_to_device(tch::Device::Cpu)?)?)
+            .f_to_device(tch::Device::Cpu)?)
     }
 
     /// Which earlier positions a block of several may see; none is needed for a single one, nor at the very beginning.
