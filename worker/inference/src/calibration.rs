@@ -17,7 +17,6 @@ pub use report::{Report, Row};
 pub use terms::{Level, Outcome, Terms};
 
 use crate::error::{Error, Result};
-use answers::{Answered, Vote};
 use stacks::Stack;
 
 /// The prompts that are used unless others are given, one a line.

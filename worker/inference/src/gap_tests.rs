@@ -177,3 +177,41 @@ proptest! {
         prop_assert!(gap <= 0.1 + 1e-5, "{}", gap);
     }
 }
+
+#[test]
+fn the_gaps_are_those_of_the_specification() {
+    let vectors: serde_json::Value =
+        serde_json::from_str(include_str!("../../../docs/spec/audit-vectors.json"))
+            .expect("the vectors are JSON");
+    let vectors = vectors["gaps"].as_array().expect("there are gaps");
+    assert!(vectors.len() >= 16, "vectors were lost");
+    for vector in vectors {
+        let number = |name: &str| vector["parameters"][name].as_f64().expect("a number");
+        let seed = vector["parameters"]["seed"].as_str().expect("a text");
+        let choice = Choice {
+            temperature: number("temperature"),
+            top_k: number("top_k") as u32,
+            top_p: number("top_p"),
+            min_p: number("min_p"),
+            seed: seed.parse().expect("a u64"),
+        };
+        let numbers = |name: &str| {
+            let list = vector[name].as_array().expect("a list").iter();
+            list.map(|value| value.as_f64().expect("a number"))
+                .collect::<Vec<f64>>()
+        };
+        let logits: Vec<f32> = numbers("logits")
+            .into_iter()
+            .map(|logit| logit as f32)
+            .collect();
+        let position = vector["position"].as_u64().expect("an integer") as u32;
+        for (id, wanted) in numbers("gaps_milli").into_iter().enumerate() {
+            let gap = choice
+                .gap(&logits, position, id as u32)
+                .expect("finite")
+                .gap;
+            let name = &vector["name"];
+            assert_eq!((gap * 1000.0).round(), wanted, "{name}, token {id}");
+        }
+    }
+}
