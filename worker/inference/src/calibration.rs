@@ -56,7 +56,7 @@ pub fn run(options: &Options, mut progress: impl FnMut(&str)) -> Result<Report> 
     answers.extend(altered);
 
     let mut votes = Vec::new();
-    for (name, stack) in Stack::honest() {
+    for (name, stack) in Stack::verifiers() {
         progress(&format!("{} answers checked by {name}", answers.len()));
         let model = stack.load(&options.model)?;
         for (index, answer) in answers.iter().enumerate() {

@@ -179,6 +179,15 @@ pub(crate) fn of_stack(
     })
 }
 
+/// A sampled answer at another temperature; none where sampling was not asked for.
+fn hotter(params: &SamplingParams, factor: f64) -> Option<SamplingParams> {
+    let temperature = params.temperature * factor;
+    (params.temperature > 0.0).then(|| SamplingParams {
+        temperature,
+        ..params.clone()
+    })
+}
+
 /// What cheats make who run the model itself but not what was asked, or alter what came of it.
 pub(crate) fn altered(
     model: &Model,
@@ -194,20 +203,23 @@ pub(crate) fn altered(
         "other temperature",
         Kind::Cheat,
         |_, ids, params| {
-            let temperature = if params.temperature == 0.0 {
-                0.7
-            } else {
-                params.temperature * 1.5
+            let lukewarm = SamplingParams {
+                temperature: 0.7,
+                ..params.clone()
             };
-            generate(
-                ids,
-                SamplingParams {
-                    temperature,
-                    ..params.clone()
-                },
-            )
+            generate(ids, hotter(params, 1.5).unwrap_or(lukewarm))
         },
     )?;
+    all.extend(ask(
+        model,
+        options,
+        "temperature a tenth higher",
+        Kind::Cheat,
+        |_, ids, params| match hotter(params, 1.1) {
+            Some(params) => generate(ids, params),
+            None => Ok(None),
+        },
+    )?);
     all.extend(ask(
         model,
         options,

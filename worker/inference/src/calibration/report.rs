@@ -11,9 +11,6 @@ use super::{Kind, Options, is_held_out};
 
 /// Gaps that the table shows, in thousandths of a logit.
 const SHOWN: [u32; 5] = [100, 300, 1000, 3000, 6000];
-/// How many of the five honest stacks must find an answer wrong to overturn it.
-const OVERTURNING: u32 = 4;
-
 /// Gaps of one author's answers, seen by one verifier or by all.
 #[derive(Debug, Clone, Serialize)]
 pub struct Row {
@@ -52,7 +49,7 @@ pub struct Judged {
     pub held_out: Outcome,
     /// Held-out answers.
     pub answers: u32,
-    /// Those that at least four of the five stacks find wrong.
+    /// Those that every verifier finds wrong.
     pub overturned: u32,
 }
 
@@ -180,7 +177,7 @@ pub(crate) fn make(
                 answers: about.len() as u32,
                 overturned: about
                     .iter()
-                    .filter(|&&answer| against(answer) >= OVERTURNING)
+                    .filter(|&&answer| against(answer) == verifiers.len() as u32)
                     .count() as u32,
             }
         })
@@ -366,7 +363,7 @@ impl Display for Report {
 
         writeln!(
             f,
-            "\n| answers of | found right, known prompts | found right, held-out prompts | overturned, held-out |\n|---|---|---|---|"
+            "\n| answers of | found right, known prompts | found right, held-out prompts | wrong for every verifier |\n|---|---|---|---|"
         )?;
         for judged in &self.judged {
             let votes = |outcome: &Outcome| format!("{} of {}", outcome.within, outcome.votes);

@@ -32,8 +32,8 @@ pub(crate) enum Stack {
     FewBits(u32),
     /// Weights packed anew in 4 bits without a minimum.
     Int4Again,
-    /// Two layers near the end left out.
-    LayersLeftOut,
+    /// So many layers near the end left out.
+    LayersLeftOut(u64),
 }
 
 impl Stack {
@@ -48,6 +48,13 @@ impl Stack {
         ]
     }
 
+    /// Those that check answers. Reading a prompt, packed weights are expanded and multiplied by libtorch, so that the
+    /// first two are one and the same there.
+    pub(crate) fn verifiers() -> impl Iterator<Item = (&'static str, Self)> {
+        let all = Self::honest().into_iter();
+        all.filter(|(_, stack)| *stack != Self::Dense)
+    }
+
     /// Everything that makes answers by another computation.
     pub(crate) fn authors() -> Vec<(&'static str, Self)> {
         let mut all = Self::honest().to_vec();
@@ -55,7 +62,8 @@ impl Stack {
             ("int4 again", Self::Int4Again),
             ("3-bit weights", Self::FewBits(3)),
             ("2-bit weights", Self::FewBits(2)),
-            ("two layers left out", Self::LayersLeftOut),
+            ("one layer left out", Self::LayersLeftOut(1)),
+            ("two layers left out", Self::LayersLeftOut(2)),
         ]);
         all
     }
@@ -66,7 +74,7 @@ impl Stack {
                 Kind::Honest
             }
             Self::Int4Again => Kind::Between,
-            Self::FewBits(_) | Self::LayersLeftOut => Kind::Cheat,
+            Self::FewBits(_) | Self::LayersLeftOut(_) => Kind::Cheat,
         }
     }
 
@@ -105,11 +113,10 @@ impl Stack {
     pub(crate) fn rewrite<B: AsRef<[u8]>>(self, gguf: &Gguf<B>) -> Result<Gguf<Vec<u8>>> {
         let mut metadata = gguf.metadata().clone();
         let layers = gguf.unsigned("llama.block_count").unwrap_or(0);
-        // The last layer is worth most; leaving out the two before it hurts least.
-        let left_out = if self == Self::LayersLeftOut && layers > 3 {
-            layers - 3..layers - 1
-        } else {
-            0..0
+        // The last layer is worth most; leaving out those before it hurts least.
+        let left_out = match self {
+            Self::LayersLeftOut(count) if layers > count + 1 => layers - 1 - count..layers - 1,
+            _ => 0..0,
         };
         let kept = layers - (left_out.end - left_out.start);
         metadata.insert("llama.block_count".into(), Value::Unsigned(kept));

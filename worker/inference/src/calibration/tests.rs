@@ -81,7 +81,7 @@ fn a_calibration_runs_from_end_to_end() {
     let packed = judged("f32 packed");
     assert_eq!(
         (packed.known.votes, packed.known.within),
-        (3 * 2 * 5, 3 * 2 * 5)
+        (3 * 2 * 4, 3 * 2 * 4)
     );
     assert_eq!((packed.answers, packed.kind), (4, Kind::Honest));
     assert_eq!(
