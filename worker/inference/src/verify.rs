@@ -87,10 +87,14 @@ impl Model {
     ) -> Result<GapStats> {
         let rows = (LOGITS / self.info().vocabulary.max(1)).max(1);
         let found = self.compare(claim, probes, BLOCK, rows)?;
+        Ok(found.stats(claim, &self.ending(claim), levels_milli))
+    }
+
+    /// Where the rules end the answer.
+    pub(crate) fn ending(&self, claim: &Claim<'_>) -> Ending {
         let room = claim.context.saturating_sub(claim.prompt.len());
         let limit = room.min(claim.params.max_tokens as usize);
-        let ending = Ending::of(&self.text(), claim.ids, &claim.params.stop, limit);
-        Ok(found.stats(claim, &ending, levels_milli))
+        Ending::of(&self.text(), claim.ids, &claim.params.stop, limit)
     }
 
     /// Gaps and differences, with `block` positions computed and `rows` of logits held at a time.
@@ -129,7 +133,7 @@ impl Model {
             matches: 0,
             differences: vec![i32::MIN; probes.len()],
         };
-        let known = claim.ids.iter().position(|id| unknown(id));
+        let known = claim.ids.iter().position(unknown);
         let known = known.unwrap_or(claim.ids.len());
         let known = known.min(claim.context.saturating_sub(claim.prompt.len()));
         if known == 0 {
@@ -172,14 +176,16 @@ impl Model {
     }
 }
 
+impl Ending {
+    /// True if the answer ends here, and for the reason that it claims.
+    pub(crate) fn is_right(&self, claim: &Claim<'_>) -> bool {
+        self.ids == claim.ids.len() && self.reason == Some(claim.reason)
+    }
+}
+
 impl Positions {
     /// Sums up.
-    pub(crate) fn stats(
-        self,
-        claim: &Claim<'_>,
-        ending: &Ending,
-        levels_milli: &[u32],
-    ) -> GapStats {
+    fn stats(self, claim: &Claim<'_>, ending: &Ending, levels_milli: &[u32]) -> GapStats {
         let count = self.gaps.len() as u64;
         let sum: u64 = self.gaps.iter().map(|&gap| u64::from(gap)).sum();
         let above = |level: &u32| self.gaps.iter().filter(|&gap| gap > level).count() as u32;
@@ -191,7 +197,7 @@ impl Positions {
             above: levels_milli.iter().map(above).collect(),
             differences: self.differences,
             prompt_tokens: claim.prompt.len() as u64,
-            ends_right: ending.ids == claim.ids.len() && ending.reason == Some(claim.reason),
+            ends_right: ending.is_right(claim),
             text_right: ending.text == claim.text,
         }
     }

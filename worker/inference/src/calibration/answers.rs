@@ -2,7 +2,7 @@
 //! what an honest machine made.
 
 use super::stacks::Stack;
-use super::{Kind, Options};
+use super::{Kind, Options, is_held_out};
 use crate::chat_template::ChatMessage;
 use crate::ending::Ending;
 use crate::error::Result;
@@ -72,18 +72,14 @@ impl Answered {
             context: model.info().context,
         };
         let found = model.compare(&claim, &self.probes(answer), 512, 128)?;
-        let (gaps, matches) = (found.gaps.clone(), found.matches);
-        let room = claim.context - claim.prompt.len();
-        let limit = room.min(self.params.max_tokens as usize);
-        let ending = Ending::of(&model.text(), &self.ids, &self.params.stop, limit);
-        let stats = found.stats(&claim, &ending, &[]);
+        let ending = model.ending(&claim);
         Ok(Vote {
             answer,
             verifier,
-            gaps,
-            matches,
-            differences: stats.differences,
-            is_formed: stats.ends_right && stats.text_right,
+            gaps: found.gaps,
+            matches: found.matches,
+            differences: found.differences,
+            is_formed: ending.is_right(&claim) && ending.text == self.text,
         })
     }
 }
@@ -126,16 +122,19 @@ fn prompt_ids(model: &Model, text: &str) -> Result<Vec<u32>> {
     model.encode(&model.render_chat(&[ChatMessage::new("user", text)])?)
 }
 
-/// A way to make an answer: from the prompt's ids and the parameters that were asked for.
+/// Answers to the prompts that are `asked`, each greedy and sampled. `make` is told the prompt's number, its ids and the
+/// parameters; where it makes nothing, there is nothing to cheat about.
 fn ask(
     model: &Model,
     options: &Options,
     author: &'static str,
     kind: Kind,
+    asked: impl Fn(usize) -> bool,
     mut make: impl FnMut(usize, &[u32], &SamplingParams) -> Result<Option<Answer>>,
 ) -> Result<Vec<Answered>> {
     let mut all = Vec::new();
-    for (prompt, text) in options.prompts.iter().enumerate() {
+    let prompts = options.prompts.iter().enumerate();
+    for (prompt, text) in prompts.filter(|(prompt, _)| asked(*prompt)) {
         for is_sampled in [false, true] {
             let (prompt_ids, params) = (
                 prompt_ids(model, text)?,
@@ -170,23 +169,61 @@ pub(crate) fn of_stack(
     stack: Stack,
     options: &Options,
 ) -> Result<Vec<Answered>> {
-    ask(model, options, author, stack.kind(), |_, ids, params| {
-        Ok(Some(model.generate(
-            ids.to_vec(),
-            params.clone(),
-            |_, _| {},
-        )?))
-    })
+    let asked = |prompt| stack.is_fitted() || is_held_out(prompt);
+    ask(
+        model,
+        options,
+        author,
+        stack.kind(),
+        asked,
+        |_, ids, params| {
+            Ok(Some(model.generate(
+                ids.to_vec(),
+                params.clone(),
+                |_, _| {},
+            )?))
+        },
+    )
 }
 
-/// A sampled answer at another temperature; none where sampling was not asked for.
-fn hotter(params: &SamplingParams, factor: f64) -> Option<SamplingParams> {
-    let temperature = params.temperature * factor;
-    (params.temperature > 0.0).then(|| SamplingParams {
-        temperature,
-        ..params.clone()
-    })
-}
+/// What a cheat asks the model for instead of what it was asked; `None` where that would be the same.
+type Otherwise = fn(&SamplingParams) -> Option<SamplingParams>;
+
+const OTHERWISE: [(&str, Otherwise); 4] = [
+    ("other temperature", |params| {
+        let greedy = params.temperature == 0.0;
+        let temperature = if greedy {
+            0.7
+        } else {
+            params.temperature * 1.5
+        };
+        Some(SamplingParams {
+            temperature,
+            ..params.clone()
+        })
+    }),
+    ("temperature a tenth higher", |params| {
+        let temperature = params.temperature * 1.1;
+        (temperature > 0.0).then(|| SamplingParams {
+            temperature,
+            ..params.clone()
+        })
+    }),
+    ("greedy for sampled", |params| {
+        let greedy = || SamplingParams {
+            temperature: 0.0,
+            ..params.clone()
+        };
+        (params.temperature > 0.0).then(greedy)
+    }),
+    ("other seed", |params| {
+        let other = || SamplingParams {
+            seed: params.seed + 1,
+            ..params.clone()
+        };
+        (params.temperature > 0.0).then(other)
+    }),
+];
 
 /// What cheats make who run the model itself but not what was asked, or alter what came of it.
 pub(crate) fn altered(
@@ -197,70 +234,23 @@ pub(crate) fn altered(
     let generate = |ids: &[u32], params: SamplingParams| {
         model.generate(ids.to_vec(), params, |_, _| {}).map(Some)
     };
-    let mut all = ask(
-        model,
-        options,
-        "other temperature",
-        Kind::Cheat,
-        |_, ids, params| {
-            let lukewarm = SamplingParams {
-                temperature: 0.7,
-                ..params.clone()
-            };
-            generate(ids, hotter(params, 1.5).unwrap_or(lukewarm))
-        },
-    )?;
-    all.extend(ask(
-        model,
-        options,
-        "temperature a tenth higher",
-        Kind::Cheat,
-        |_, ids, params| match hotter(params, 1.1) {
-            Some(params) => generate(ids, params),
-            None => Ok(None),
-        },
-    )?);
-    all.extend(ask(
-        model,
-        options,
-        "greedy for sampled",
-        Kind::Cheat,
-        |_, ids, params| {
-            if params.temperature == 0.0 {
-                return Ok(None);
-            }
-            generate(
-                ids,
-                SamplingParams {
-                    temperature: 0.0,
-                    ..params.clone()
-                },
-            )
-        },
-    )?);
-    all.extend(ask(
-        model,
-        options,
-        "other seed",
-        Kind::Cheat,
-        |_, ids, params| {
-            if params.temperature == 0.0 {
-                return Ok(None);
-            }
-            generate(
-                ids,
-                SamplingParams {
-                    seed: params.seed + 1,
-                    ..params.clone()
-                },
-            )
-        },
-    )?);
+    let mut all = Vec::new();
+    for (author, otherwise) in OTHERWISE {
+        all.extend(ask(
+            model,
+            options,
+            author,
+            Kind::Cheat,
+            is_held_out,
+            |_, ids, params| otherwise(params).map_or(Ok(None), |params| generate(ids, params)),
+        )?);
+    }
     all.extend(ask(
         model,
         options,
         "other prompt",
         Kind::Cheat,
+        is_held_out,
         |prompt, _, params| {
             let other = &options.prompts[(prompt + 1) % options.prompts.len()];
             generate(&prompt_ids(model, other)?, params.clone())
@@ -268,7 +258,8 @@ pub(crate) fn altered(
     )?);
     let honest: Vec<&Answered> = answers
         .iter()
-        .filter(|answer| answer.author == Stack::honest()[0].0 && answer.ids.len() >= 8)
+        .filter(|answer| answer.author == Stack::honest()[0].0)
+        .filter(|answer| is_held_out(answer.prompt) && answer.ids.len() >= 8)
         .collect();
     for (author, edit) in edits() {
         for answer in &honest {

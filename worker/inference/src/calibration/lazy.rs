@@ -2,7 +2,7 @@
 
 use super::answers::{Answered, Vote};
 use super::stacks::Stack;
-use super::{Kind, Options};
+use super::{Kind, Options, is_held_out};
 use crate::error::Result;
 
 /// Votes on honest answers by validators that use a smaller model, or one of the wrong layers.
@@ -14,7 +14,7 @@ pub(crate) fn votes(answers: &[Answered], options: &Options) -> Result<Vec<Vote>
     for (name, stack) in cheats {
         let model = stack.load(&options.model)?;
         for (index, answer) in answers.iter().enumerate() {
-            if answer.author == Stack::honest()[0].0 {
+            if answer.author == Stack::honest()[0].0 && is_held_out(answer.prompt) {
                 votes.push(answer.check(&model, index, name)?);
             }
         }

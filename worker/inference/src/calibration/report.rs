@@ -366,7 +366,10 @@ impl Display for Report {
             "\n| answers of | found right, known prompts | found right, held-out prompts | wrong for every verifier |\n|---|---|---|---|"
         )?;
         for judged in &self.judged {
-            let votes = |outcome: &Outcome| format!("{} of {}", outcome.within, outcome.votes);
+            let votes = |outcome: &Outcome| match outcome.votes {
+                0 => "not asked".to_owned(),
+                votes => format!("{} of {votes}", outcome.within),
+            };
             let Judged {
                 author,
                 answers,
