@@ -3,6 +3,7 @@
 
 use candid::Principal;
 use emc_protocol::audit::Vote;
+use emc_protocol::model::ModelTerms;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
@@ -102,4 +103,14 @@ fn every_field_of_a_vote_changes_its_commitment() {
         change(&mut changed);
         assert_ne!(commitment(vector, &changed), vector.commitment);
     }
+}
+
+#[test]
+fn the_terms_that_are_proposed_for_the_model_of_set_up_can_be_published() {
+    let file = include_str!("../../../models/smollm2-135m-instruct/terms.json");
+    let terms: ModelTerms = serde_json::from_str(file).expect("the terms of a model");
+    assert!(terms.audit.expect("they are what it is for").is_valid());
+    assert_eq!(terms.royalty, 0);
+    // Two operations for each of 134,515,008 parameters and each token, in units of 10^9.
+    assert_eq!(terms.compute_units, 2 * 134_515_008 / 1_000);
 }

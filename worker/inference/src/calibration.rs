@@ -13,7 +13,7 @@ mod terms;
 
 use std::path::PathBuf;
 
-pub use report::{Report, Row};
+pub use report::{Judged, Probed, Report, Row};
 pub use terms::{Level, Outcome, Terms};
 
 use crate::error::{Error, Result};

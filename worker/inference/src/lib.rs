@@ -2,7 +2,7 @@
 //!
 //! A [`Model`] is loaded from its files, which say everything about it: sizes, weights, tokenizer, chat template, stop
 //! tokens. An [`Engine`] runs several answers on it, step by step. Tokens are chosen by the rules of
-//! `docs/spec/sampling.md`, so that anyone with the model, the prompt and the seed can check them.
+//! `docs/spec/sampling.md`, so that anyone with the model, the prompt and the seed can check them: [`Model::verify`].
 //!
 //! ```no_run
 //! use emc_inference::{ChatMessage, LoadOptions, Model, SamplingParams};
