@@ -1,6 +1,7 @@
 //! Set-up, builds, tests: the commands of this repository, and a library for the end-to-end tests and the demo, which
 //! build canisters and find the model through it.
 
+pub mod calibrate;
 pub mod canisters;
 pub mod demo;
 pub mod download;

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use xtask::demo::Build;
 use xtask::paths::Paths;
 use xtask::pins::View;
-use xtask::{canisters, demo, mutants, setup, test};
+use xtask::{calibrate, canisters, demo, mutants, setup, test};
 
 /// The commands of this repository. Start with `cargo xtask setup`; the others run it by themselves.
 #[derive(Parser)]
@@ -43,6 +43,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Honest machines against cheats on a model: how far their tokens are apart, and the audit terms that follow
+    Calibrate(calibrate::Options),
     /// Break the rules one by one; each break must make its named test fail
     Mutants {
         /// Only those whose name contains this
@@ -116,6 +118,7 @@ fn run() -> Result<()> {
             subject: Subject::Main,
             arguments,
         } => demo::run(&paths, "emc-bench", Build::Release, &arguments),
+        Command::Calibrate(options) => calibrate::run(&paths, &options),
         Command::Mutants { filter, list } => {
             mutants::run(&paths, &mutants::Options { filter, list })
         }

@@ -108,6 +108,43 @@ impl<B: AsRef<[u8]>> Gguf<B> {
         })
     }
 
+    /// A file that was never on disk: metadata, and for each tensor its name, the file's dimensions, and its packed
+    /// data. `None` where a tensor's data has not the length that its sizes ask for.
+    pub(crate) fn of_parts(
+        metadata: BTreeMap<String, Value>,
+        parts: Vec<(String, Vec<u64>, BlockType, Vec<u8>)>,
+    ) -> Option<Gguf<Vec<u8>>> {
+        let mut bytes = Vec::new();
+        let mut tensors = BTreeMap::new();
+        for (name, dimensions, block_type, data) in parts {
+            let elements = usize::try_from(dimensions.iter().product::<u64>()).ok()?;
+            let blocks = elements.div_ceil(block_type.elements_per_block());
+            let (start, length) = (bytes.len(), data.len());
+            if length != blocks * block_type.bytes_per_block() {
+                return None;
+            }
+            bytes.extend(data);
+            let entry = TensorEntry {
+                dimensions,
+                block_type,
+                elements,
+                start,
+                length,
+            };
+            tensors.insert(name, entry);
+        }
+        Some(Gguf {
+            bytes: Arc::new(bytes),
+            metadata,
+            tensors,
+        })
+    }
+
+    /// All metadata, by key.
+    pub(crate) fn metadata(&self) -> &BTreeMap<String, Value> {
+        &self.metadata
+    }
+
     /// All tensors, by name.
     pub fn tensors(&self) -> &BTreeMap<String, TensorEntry> {
         &self.tensors

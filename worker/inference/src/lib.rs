@@ -2,7 +2,7 @@
 //!
 //! A [`Model`] is loaded from its files, which say everything about it: sizes, weights, tokenizer, chat template, stop
 //! tokens. An [`Engine`] runs several answers on it, step by step. Tokens are chosen by the rules of
-//! `docs/spec/sampling.md`, so that anyone with the model, the prompt and the seed can check them.
+//! `docs/spec/sampling.md`, so that anyone with the model, the prompt and the seed can check them: [`Model::verify`].
 //!
 //! ```no_run
 //! use emc_inference::{ChatMessage, LoadOptions, Model, SamplingParams};
@@ -17,11 +17,14 @@
 //! ```
 
 pub mod benchmark;
+pub mod calibration;
 mod chat_template;
 mod detokenise;
 mod device;
+mod ending;
 mod engine;
 mod error;
+mod gap;
 pub mod gguf;
 mod kernels;
 mod linear;
@@ -37,6 +40,7 @@ mod sequence;
 mod test_model;
 mod threads;
 mod tokenizer;
+mod verify;
 mod weights;
 
 pub use chat_template::{ChatMessage, ChatTemplate};
@@ -44,12 +48,14 @@ pub use detokenise::Detokeniser;
 pub use device::{DType, Device};
 pub use engine::{Engine, EngineOptions, Event, SequenceId};
 pub use error::{Error, Result};
+pub use gap::Gap;
 pub use model::{LoadOptions, Model, ModelInfo, ModelText};
 pub use model_root::{ModelFile, ModelRoot, model_root, root_of};
 pub use sequence::{
     Answer, FinishReason, MAX_STOP_BYTES, MAX_STOP_STRINGS, SamplingParams, Timings, Usage,
 };
 pub use tokenizer::Tokenizer;
+pub use verify::{Claim, GapStats, Probe};
 
 /// How many threads compute on the CPU, libtorch's and our own; one per core unless set. Before the first model is used.
 pub fn set_threads(count: usize) {

@@ -26,6 +26,9 @@ pub(crate) enum Linear {
     Dense(Tensor),
     /// Held by the model's file.
     Packed(Packed),
+    /// As `Dense`, multiplied with activations that are rounded to 8 bits first, as some other software does it. Only
+    /// calibration computes so, to know what such a machine's answers look like.
+    Rounded(Tensor),
 }
 
 /// Packed matrices of equally many columns below one another.
@@ -52,13 +55,14 @@ impl Linear {
         match self {
             Self::Dense(weight) => Ok(x.f_linear(weight, None::<&Tensor>)?),
             Self::Packed(packed) => packed.forward(x),
+            Self::Rounded(weight) => Ok(rounded(x)?.f_linear(weight, None::<&Tensor>)?),
         }
     }
 
     /// Some rows themselves, as an embedding reads them: [count, columns].
     pub(crate) fn select(&self, ids: &[u32]) -> Result<Tensor> {
         match self {
-            Self::Dense(weight) => {
+            Self::Dense(weight) | Self::Rounded(weight) => {
                 let wide: Vec<i64> = ids.iter().copied().map(i64::from).collect();
                 let wide = Tensor::f_from_slice(&wide)?.f_to_device(weight.device())?;
                 Ok(weight.f_index_select(0, &wide)?)
@@ -67,10 +71,17 @@ impl Linear {
         }
     }
 
+    /// From now on rounds the activations, where the weights are held by libtorch.
+    pub(crate) fn round_activations(&mut self) {
+        if let Self::Dense(weight) = self {
+            *self = Self::Rounded(weight.shallow_clone());
+        }
+    }
+
     /// Number of rows.
     pub(crate) fn rows(&self) -> usize {
         match self {
-            Self::Dense(weight) => weight.size()[0] as usize,
+            Self::Dense(weight) | Self::Rounded(weight) => weight.size()[0] as usize,
             Self::Packed(packed) => packed.rows(),
         }
     }
@@ -78,13 +89,33 @@ impl Linear {
     /// Bytes that a product reads.
     pub(crate) fn bytes(&self) -> u64 {
         match self {
-            Self::Dense(weight) => (weight.numel() * weight.kind().elt_size_in_bytes()) as u64,
+            Self::Dense(weight) | Self::Rounded(weight) => {
+                (weight.numel() * weight.kind().elt_size_in_bytes()) as u64
+            }
             Self::Packed(packed) => {
                 let parts = packed.parts.iter();
                 parts.map(|part| part.region.bytes().len() as u64).sum()
             }
         }
     }
+}
+
+/// Activations in blocks of 32 (of a row, where that does not divide it), each rounded to 8-bit integers times a scale of
+/// its own.
+fn rounded(x: &Tensor) -> Result<Tensor> {
+    let columns = x.size()[x.dim() - 1];
+    let block = BLOCK as i64;
+    let block = if columns % block == 0 { block } else { columns };
+    let blocks = x.f_reshape([-1, block])?;
+    let largest = blocks.f_abs()?.f_amax([1], true)?;
+    let scale = largest
+        .f_div_scalar(127.0)?
+        .f_clamp_min(f64::from(f32::MIN_POSITIVE))?;
+    Ok(blocks
+        .f_div(&scale)?
+        .f_round()?
+        .f_mul(&scale)?
+        .f_reshape(x.size())?)
 }
 
 impl Packed {

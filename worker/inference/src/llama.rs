@@ -7,6 +7,8 @@
 //! Promises: a checkpoint that does not fit its description is an error, no weight stays unread, and nothing panics on
 //! what a file says.
 
+mod config;
+
 use tch::{Kind, Tensor};
 
 use crate::error::{Error, Result};
@@ -14,97 +16,7 @@ use crate::gguf::Gguf;
 use crate::linear::Linear;
 use crate::weights::Weights;
 
-/// The sizes of a model, from its file's metadata.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Config {
-    /// Transformer blocks.
-    pub layers: i64,
-    /// Width of the residual stream.
-    pub width: i64,
-    /// Inner width of the feed-forward part.
-    pub feed_forward: i64,
-    /// Query heads.
-    pub heads: i64,
-    /// Key and value heads; divides `heads`.
-    pub kv_heads: i64,
-    /// Width of one head; even.
-    pub head_width: i64,
-    /// Positions that the model was trained for.
-    pub context: usize,
-    /// Added to the mean square in RMS normalisation.
-    pub epsilon: f64,
-    /// Base of the rotary frequencies.
-    pub rope_base: f64,
-}
-
-impl Config {
-    /// Reads and checks the sizes.
-    pub fn from_gguf<B: AsRef<[u8]>>(gguf: &Gguf<B>) -> Result<Self> {
-        let bad = |what: String| Error::Checkpoint(what);
-        let optional = |key: &str| gguf.unsigned(&format!("llama.{key}"));
-        let size = |key: &str| -> Result<i64> {
-            let value = optional(key).ok_or_else(|| bad(format!("the file has no llama.{key}")))?;
-            // Far above any real size, and small enough that no product below overflows.
-            i64::try_from(value)
-                .ok()
-                .filter(|value| (1..=1 << 24).contains(value))
-                .ok_or_else(|| bad(format!("llama.{key} is {value}")))
-        };
-        let (width, heads) = (size("embedding_length")?, size("attention.head_count")?);
-        let kv_heads = optional("attention.head_count_kv")
-            .map_or(Ok(heads), |_| size("attention.head_count_kv"))?;
-        let head_width = optional("attention.key_length")
-            .map_or(Ok(width / heads), |_| size("attention.key_length"))?;
-        if heads % kv_heads != 0 || head_width == 0 || head_width % 2 != 0 || head_width > 1024 {
-            return Err(bad(format!(
-                "{heads} heads, {kv_heads} key heads of width {head_width}"
-            )));
-        }
-        if optional("attention.value_length").is_some_and(|value| value != head_width as u64) {
-            return Err(Error::Unsupported(
-                "a value width unlike the key width".into(),
-            ));
-        }
-        if optional("rope.dimension_count").is_some_and(|value| value != head_width as u64) {
-            return Err(Error::Unsupported(
-                "rotary positions on a part of each head".into(),
-            ));
-        }
-        if optional("expert_count").is_some_and(|value| value > 0) {
-            return Err(Error::Unsupported("a mixture of experts".into()));
-        }
-        if let Some(scaling) = gguf
-            .text("llama.rope.scaling.type")
-            .filter(|&scaling| scaling != "none")
-        {
-            return Err(Error::Unsupported(format!("rope scaling \"{scaling}\"")));
-        }
-        let epsilon = gguf.float("llama.attention.layer_norm_rms_epsilon");
-        let epsilon = epsilon.filter(|&value| value > 0.0 && value < 1.0);
-        let rope_base = gguf.float("llama.rope.freq_base").unwrap_or(10_000.0);
-        if !(rope_base >= 1.0 && rope_base.is_finite()) {
-            return Err(bad(format!("llama.rope.freq_base is {rope_base}")));
-        }
-        Ok(Self {
-            layers: size("block_count")?,
-            width,
-            feed_forward: size("feed_forward_length")?,
-            heads,
-            kv_heads,
-            head_width,
-            context: size("context_length")? as usize,
-            epsilon: epsilon.ok_or_else(|| {
-                bad("llama.attention.layer_norm_rms_epsilon is missing or absurd".into())
-            })?,
-            rope_base,
-        })
-    }
-
-    /// Elements of keys and values together that one position needs, over all layers.
-    pub fn cache_elements(&self) -> u64 {
-        2 * (self.layers * self.kv_heads * self.head_width) as u64
-    }
-}
+pub use config::Config;
 
 /// Keys and values of one sequence.
 #[derive(Debug)]
@@ -203,6 +115,24 @@ impl Llama {
         })
     }
 
+    /// From now on rounds activations to 8 bits before every product with weights that libtorch holds.
+    pub(crate) fn round_activations(&mut self) {
+        for layer in &mut self.layers {
+            for linear in [
+                &mut layer.qkv,
+                &mut layer.output,
+                &mut layer.gate_up,
+                &mut layer.down,
+            ] {
+                linear.round_activations();
+            }
+        }
+        self.head.iter_mut().for_each(Linear::round_activations);
+        if self.head.is_none() {
+            self.embedding.round_activations();
+        }
+    }
+
     /// Bytes of the weights that activations are multiplied with, as they lie in memory.
     pub(crate) fn weight_bytes(&self) -> u64 {
         let layers = self.layers.iter().flat_map(|layer| {
@@ -236,6 +166,41 @@ impl Llama {
     /// Continues a sequence by `ids` and returns the logits after the last of them, in f32.
     pub fn forward(&self, ids: &[u32], cache: &mut Cache) -> Result<Vec<f32>> {
         let _no_grad = tch::no_grad_guard();
+        let x = self.blocks(ids, cache)?;
+        let last = x.f_narrow(0, ids.len() as i64 - 1, 1)?;
+        let logits = self.head(&last)?.f_reshape([-1])?;
+        Ok(Vec::try_from(logits)?)
+    }
+
+    /// As [`forward`](Self::forward), with the logits after each id from the index `from` on, told one by one together
+    /// with the id's index. Only `rows` of them are in memory at a time.
+    pub(crate) fn forward_each(
+        &self,
+        ids: &[u32],
+        cache: &mut Cache,
+        from: usize,
+        rows: usize,
+        mut each: impl FnMut(usize, &[f32]) -> Result<()>,
+    ) -> Result<()> {
+        let _no_grad = tch::no_grad_guard();
+        let x = self.blocks(ids, cache)?;
+        let mut at = from;
+        while at < ids.len() {
+            let count = rows.clamp(1, ids.len() - at);
+            let some = x.f_narrow(0, at as i64, count as i64)?;
+            let logits = self.head(&some)?.f_contiguous()?;
+            let logits: Vec<f32> = Vec::try_from(logits.f_reshape([-1])?)?;
+            let width = logits.len() / count;
+            for (index, row) in logits.chunks_exact(width).enumerate() {
+                each(at + index, row)?;
+            }
+            at += count;
+        }
+        Ok(())
+    }
+
+    /// The residual stream after all layers: [count, width].
+    fn blocks(&self, ids: &[u32], cache: &mut Cache) -> Result<Tensor> {
         let count = ids.len() as i64;
         let fits = cache.used + count <= cache.capacity.min(self.rotation.size()[0]);
         let known = ids.iter().all(|&id| (id as usize) < self.embedding.rows());
@@ -262,16 +227,16 @@ impl Llama {
             x = x.f_add(&self.feed_forward(layer, &normed)?)?;
         }
         cache.used += count;
+        Ok(x)
+    }
 
-        let last = self.rms(&x.f_narrow(0, count - 1, 1)?, &self.norm)?;
-        let logits = self
-            .head
-            .as_ref()
-            .unwrap_or(&self.embedding)
-            .forward(&last)?
+    /// Logits of rows of the residual stream, in f32 on the CPU: [count, vocabulary].
+    fn head(&self, x: &Tensor) -> Result<Tensor> {
+        let head = self.head.as_ref().unwrap_or(&self.embedding);
+        let logits = head.forward(&self.rms(x, &self.norm)?)?;
+        Ok(logits
             .f_to_kind(Kind::Float)?
-            .f_reshape([-1])?;
-        Ok(Vec::try_from(logits.f_to_device(tch::Device::Cpu)?)?)
+            .f_to_device(tch::Device::Cpu)?)
     }
 
     /// Which earlier positions a block of several may see; none is needed for a single one, nor at the very beginning.

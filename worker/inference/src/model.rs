@@ -240,7 +240,7 @@ impl ModelText {
 }
 
 /// The file to load: `path` itself, or the only GGUF file in it.
-fn gguf_file(path: &Path) -> Result<PathBuf> {
+pub(crate) fn gguf_file(path: &Path) -> Result<PathBuf> {
     if !std::fs::metadata(path).map_err(Error::io(path))?.is_dir() {
         return Ok(path.to_owned());
     }

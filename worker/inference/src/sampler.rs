@@ -64,7 +64,7 @@ impl Choice {
     }
 
     /// The tokens that the filters keep, by ascending id. `None` stands for all of them.
-    fn filter(&self, logits: &[f32], highest: f32) -> Kept {
+    pub(crate) fn filter(&self, logits: &[f32], highest: f32) -> Kept {
         // A token's weight: its probability over that of the likeliest one.
         let weight =
             |logit: f32| libm::exp((f64::from(logit) - f64::from(highest)) / self.temperature);
@@ -99,7 +99,7 @@ impl Choice {
     }
 
     /// The kept token of the largest score: logit + temperature x gumbel. Ties go to the lowest id.
-    fn largest_score(&self, logits: &[f32], position: u32, kept: &Kept) -> u32 {
+    pub(crate) fn largest_score(&self, logits: &[f32], position: u32, kept: &Kept) -> u32 {
         let (mut chosen, mut largest) = (0, f64::NEG_INFINITY);
         let mut words = (u64::MAX, [0; 4]);
         for id in kept.ids(logits.len()) {
@@ -123,13 +123,13 @@ impl Choice {
 }
 
 /// The tokens still in the race.
-enum Kept {
+pub(crate) enum Kept {
     All,
     Some(Vec<u32>),
 }
 
 impl Kept {
-    fn ids(&self, vocabulary: usize) -> impl Iterator<Item = u32> + '_ {
+    pub(crate) fn ids(&self, vocabulary: usize) -> impl Iterator<Item = u32> + '_ {
         let (all, some) = match self {
             Self::All => (0..vocabulary as u32, [].as_slice()),
             Self::Some(ids) => (0..0, ids.as_slice()),
@@ -139,7 +139,7 @@ impl Kept {
 }
 
 /// The token of the highest logit, the lowest id among equals; an error where a logit is not finite.
-fn best(logits: &[f32]) -> Result<u32> {
+pub(crate) fn best(logits: &[f32]) -> Result<u32> {
     let mut best: Option<(u32, f32)> = None;
     for (id, &logit) in logits.iter().enumerate() {
         if !logit.is_finite() {
@@ -153,7 +153,7 @@ fn best(logits: &[f32]) -> Result<u32> {
 }
 
 /// Orders tokens by falling logit, then by rising id.
-fn likelier(logits: &[f32], a: u32, b: u32) -> Ordering {
+pub(crate) fn likelier(logits: &[f32], a: u32, b: u32) -> Ordering {
     let (first, second) = (logits[a as usize], logits[b as usize]);
     second
         .partial_cmp(&first)

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
 use emc_inference::{
-    Answer, ChatMessage, Engine, EngineOptions, Event, FinishReason, LoadOptions, Model,
-    SamplingParams,
+    Answer, ChatMessage, Claim, Engine, EngineOptions, Event, FinishReason, LoadOptions, Model,
+    Probe, SamplingParams,
 };
 use serde::Deserialize;
 
@@ -234,4 +234,49 @@ fn a_sampled_answer_repeats_with_its_seed_and_changes_with_another() {
     let first = sampled(1);
     assert_eq!(first, sampled(1));
     assert_ne!(first, sampled(2));
+}
+
+#[test]
+fn the_reference_s_answers_are_found_right_and_altered_ones_are_not() {
+    let Some(engine) = model() else { return };
+    let model = engine.model();
+    for case in fixture().cases {
+        let ends = model
+            .text()
+            .stop_tokens()
+            .contains(&case.greedy_ids[case.greedy_ids.len() - 1]);
+        let params = greedy(case.greedy_ids.len() as u32);
+        let claim = Claim {
+            prompt: &case.prompt_ids,
+            ids: &case.greedy_ids,
+            reason: if ends {
+                FinishReason::Stop
+            } else {
+                FinishReason::Length
+            },
+            text: &case.text,
+            params: &params,
+            context: model.info().context,
+        };
+        let probes = [Probe {
+            position: 0,
+            decoy: 5,
+        }];
+        let found = model.verify(&claim, &probes, &[5]).expect("verifies");
+        assert!(found.ends_right && found.text_right, "{}", case.name);
+        assert_eq!(found.prompt_tokens as usize, case.prompt_ids.len());
+        // Both sides are f32; they sum in different orders.
+        assert_eq!(found.above, [0], "{}: {found:?}", case.name);
+
+        let mut ids = case.greedy_ids.clone();
+        let middle = ids.len() / 2;
+        ids[middle] = (ids[middle] + 1000) % 49152;
+        let altered = Claim { ids: &ids, ..claim };
+        let found = model.verify(&altered, &[], &[2000]).expect("verifies");
+        assert!(
+            found.above[0] > 0 && !found.text_right,
+            "{}: {found:?}",
+            case.name
+        );
+    }
 }

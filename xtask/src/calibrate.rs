@@ -1,0 +1,93 @@
+//! `cargo xtask calibrate`: set-up where it is needed, then the program of `worker/inference` that compares honest
+//! machines with cheats.
+
+use crate::canisters::cargo;
+use crate::paths::Paths;
+use crate::setup;
+use anyhow::{Context, Result};
+use std::os::unix::process::CommandExt;
+use std::path::{PathBuf, absolute};
+use std::process::Command;
+
+/// What to calibrate, and how much of it.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    /// A model's GGUF file, or a folder with one in it; the model of set-up unless given
+    model: Option<PathBuf>,
+    /// Prompts, one a line; a built-in list of 24 unless given
+    #[arg(long, value_name = "FILE")]
+    prompts: Option<PathBuf>,
+    /// How many of the prompts to use; every second one is held out
+    #[arg(long)]
+    count: Option<usize>,
+    /// Tokens of an answer, at most
+    #[arg(long, default_value_t = 64)]
+    tokens: u32,
+    /// Everything that was measured as JSON instead of the tables
+    #[arg(long)]
+    json: bool,
+}
+
+/// Becomes the program, built for speed.
+///
+/// # Errors
+/// If set-up fails or cargo cannot be started; otherwise it does not return.
+pub fn run(paths: &Paths, options: &Options) -> Result<()> {
+    // Standard output belongs to the program, which may be asked for JSON: set-up only where it has something to do.
+    if !paths.libtorch().exists() || (options.model.is_none() && !paths.model().exists()) {
+        setup::run(paths, &setup::Options::default())?;
+    }
+    Err(command(paths, options)?.exec()).context("running cargo")
+}
+
+fn command(paths: &Paths, options: &Options) -> Result<Command> {
+    let model = options.model.clone().unwrap_or_else(|| paths.model());
+    let mut command = Command::new(cargo());
+    command
+        .current_dir(paths.root())
+        .args(["run", "--release", "--quiet", "--package", "emc-inference"])
+        .args(["--example", "calibrate", "--"])
+        .arg(absolute(&model).context("the model's path is empty")?)
+        .arg(format!("--tokens={}", options.tokens));
+    if let Some(prompts) = &options.prompts {
+        let path = absolute(prompts).context("the path of the prompts is empty")?;
+        command.arg("--prompts").arg(path);
+    }
+    if let Some(count) = options.count {
+        command.arg(format!("--count={count}"));
+    }
+    if options.json {
+        command.arg("--json");
+    }
+    Ok(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn paths_are_those_of_who_types_the_command() {
+        let paths = Paths::new("/clone".into(), "/cache".into());
+        let options = Options {
+            model: Some("a/model.gguf".into()),
+            prompts: Some("p.txt".into()),
+            count: Some(7),
+            tokens: 32,
+            json: true,
+        };
+        let command = command(&paths, &options).expect("there is a working directory");
+        let given: Vec<_> = command
+            .get_args()
+            .skip_while(|arg| *arg != "--")
+            .skip(1)
+            .collect();
+        let here = std::env::current_dir().expect("there is a working directory");
+        assert_eq!(Path::new(given[0]), here.join("a/model.gguf"));
+        assert_eq!(given[1], "--tokens=32");
+        assert_eq!(Path::new(given[3]), here.join("p.txt"));
+        assert_eq!(given[4..], ["--count=7", "--json"]);
+        assert_eq!(command.get_current_dir(), Some(Path::new("/clone")));
+    }
+}
