@@ -2,8 +2,8 @@
 //!
 //! Several honest ways to compute the same model answer the same prompts, and so do cheats. Every honest way then checks
 //! every answer. From half of the prompts come the terms that are proposed; the other half says how often they are wrong.
-//! The other ways are made from the model's own file ([`stacks`]), so that no other software is needed; real machines
-//! differ in more ways than these.
+//! The other ways are made from the model's own file, so that no other software is needed; real machines differ in more
+//! ways than these.
 
 mod answers;
 mod lazy;
