@@ -141,6 +141,8 @@ async fn stake_is_put_behind_a_node_and_comes_back_after_its_time() -> Result<()
         leaving.says(&[amount, "emc node withdraw"])?;
         scene.check().await?;
     }
+    let node_id = node.node.principal();
+    scene.market.unstaking_acknowledged(node_id).await?;
     let too_much = home.emc(&["node", "unstake", &id, "100.5"]).await?;
     too_much.refuses(&["Only 100 EMC"])?;
     home.emc(&["node", "withdraw", &id])

@@ -80,6 +80,8 @@ impl Staker {
         };
         let node = self.registry().unstake(args).await?;
         let newest = node.unbonding.iter().map(|unbonding| unbonding.id).max();
+        let acknowledged = self.scene.market.unstaking_acknowledged(node.id).await;
+        acknowledged.expect("the escrow holds nothing of it");
         Ok(newest.unwrap_or_default())
     }
 

@@ -44,7 +44,8 @@ pub fn next(state: &mut State, now: Timestamp) -> Option<Report> {
             })
             .collect();
         let silent = report.made.is_none_or(|made| made.after(ALIVE) <= now);
-        if outcomes.is_empty() && acknowledgements.is_empty() && !silent {
+        if outcomes.is_empty() && acknowledgements.is_empty() && (!silent || state.nodes.is_empty())
+        {
             return None;
         }
         for reported in &outcomes {
@@ -86,10 +87,17 @@ fn fits(state: &State, node: Principal) -> bool {
     bond::spoken_for(state, node) <= left
 }
 
-/// The registry has applied everything up to a number. What it says twice changes nothing.
+/// The registry has applied everything up to a number. What it says twice changes nothing. A number above ours means
+/// that this escrow was installed anew and counts from the beginning again: ours was taken for a repetition, so that it
+/// goes out once more, with the number after.
 pub fn applied(state: &mut State, number: u64) {
     let mut report = state.report.get().clone();
     if !report.open || number < report.number {
+        return;
+    }
+    if number > report.number {
+        report.number = number + 1;
+        state.report.set(report);
         return;
     }
     for line in std::mem::take(&mut report.outcomes) {

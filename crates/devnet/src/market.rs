@@ -102,8 +102,7 @@ impl Market {
             minimum_stake: MINIMUM_STAKE,
             unbonding: UNBONDING,
             jail: None,
-            // The escrow sends no reports yet: nobody waits for them.
-            silence: Some(Seconds(0)),
+            silence: None,
             // Nobody has to be warned here.
             delay: Some(Seconds(0)),
         });
@@ -254,6 +253,26 @@ impl Market {
             Duration::from_secs(60),
             "the registry's feed to arrive in the escrow",
             async || Ok((escrow.info().await?.feed_sequence >= newest).then_some(())),
+        )
+        .await
+    }
+
+    /// Waits until the escrow has acknowledged everything that is taken out of a node's stake, so that it unbonds.
+    ///
+    /// # Errors
+    /// If it does not within a minute.
+    pub async fn unstaking_acknowledged(&self, node: Principal) -> Result<()> {
+        let registry = self.connection.registry(self.ids.registry);
+        until(
+            Duration::from_secs(60),
+            "the escrow to acknowledge what is unstaked",
+            async || {
+                // The escrow hears of it with one pull of the feed and answers after the next.
+                self.feed_arrived().await?;
+                let unbonding = registry.node(node).await?.unbonding;
+                let waits = unbonding.iter().any(|one| one.waiting == Some(true));
+                Ok((!waits).then_some(()))
+            },
         )
         .await
     }

@@ -129,6 +129,21 @@ fn an_overturned_job_is_refunded_and_its_bond_burned() {
 }
 
 #[test]
+fn an_escrow_that_counts_anew_goes_on_where_the_registry_is() {
+    let mut world = world();
+    world.reported = 41;
+    world.delivered_job(Assurance::Always, false);
+    draw(&mut world);
+    let report = crate::report::next(&mut world.state, world.now).unwrap();
+    assert_eq!(report.number, 1);
+    crate::report::applied(&mut world.state, 41);
+    check(&world);
+    assert_eq!(world.report(ReportFate::Arrives), "applied");
+    assert_eq!(world.reported, 42);
+    check(&world);
+}
+
+#[test]
 fn a_job_that_is_not_drawn_settles_and_pays_its_share_for_those_that_are() {
     let mut world = world();
     world.change_audit_settings(|audit| audit.sample_rate = 1);
