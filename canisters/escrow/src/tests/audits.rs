@@ -115,6 +115,8 @@ fn an_overturned_job_is_refunded_and_its_bond_burned() {
 
     // Until the registry has taken the bond off the stake, it stays spoken for.
     let stake = world.nodes[0].stake;
+    let free = bond::free(&world.state, world.nodes[0].id, Tokens(stake));
+    assert_eq!(free.0, stake - checking.bond.0);
     assert_eq!(world.report(ReportFate::AnswerLost), "answer lost");
     assert_eq!(bond_of(&world, 0).burning, checking.bond);
     assert_eq!(world.report(ReportFate::Arrives), "repeated");
@@ -344,6 +346,26 @@ fn a_second_look_that_decides_nothing_leaves_the_first_verdict() {
     world.play_round(id, |_| Habit::Silent);
     check(&world);
     assert_eq!(world.job(id).stage, Stage::Settled);
+}
+
+#[test]
+fn nobody_audits_his_own_work_nor_his_own_job() {
+    let mut world = world();
+    // Four of nine validators are the worker's owner's, or the requester's.
+    for node in 4..6 {
+        world.nodes[node].owner = world.nodes[0].owner;
+    }
+    for node in 6..8 {
+        world.nodes[node].owner = requester(0);
+    }
+    world.pull();
+    for _ in 0..8 {
+        let id = world.delivered_job(Assurance::Always, false);
+        let seed = [id as u8; 32];
+        world.draw(seed);
+        check(&world);
+        assert!(world.committee(id).iter().all(|&node| node >= 8));
+    }
 }
 
 #[test]

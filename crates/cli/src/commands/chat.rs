@@ -19,9 +19,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Who can read a prompt; said once per chat.
-const WHO_CAN_READ: &str = "Your prompt and the answer can be read by every node that takes the job and by the operators of the subnet; everybody else sees salted hashes.";
+const WHO_CAN_READ: &str = "Your prompt and the answer can be read by every node that takes or audits the job and by the operators of the subnet; everybody else sees salted hashes.";
 /// The same for a public job.
-const WHO_CAN_READ_PUBLIC: &str = "Your prompt can be read by every node that takes the job and by the operators of the subnet; the answer by everybody (--public).";
+const WHO_CAN_READ_PUBLIC: &str = "Your prompt can be read by every node that takes or audits the job and by the operators of the subnet; the answer by everybody (--public).";
 
 /// Ask a model and pay for the answer.
 #[derive(Debug, Args)]
