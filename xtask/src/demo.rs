@@ -12,7 +12,7 @@ use std::process::Command;
 pub enum Build {
     /// As tests are; nothing is compiled twice.
     Dev,
-    /// For figures.
+    /// Optimised all through.
     Release,
 }
 

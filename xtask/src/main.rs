@@ -39,6 +39,9 @@ enum Command {
     Bench {
         /// What to measure: main
         subject: Subject,
+        /// Build with --release: minutes more, for the last tenth (the kernels and what we depend on are optimised anyway)
+        #[arg(long)]
+        release: bool,
         /// Passed on; `--help` lists what the subject knows
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
@@ -116,8 +119,12 @@ fn run() -> Result<()> {
         }
         Command::Bench {
             subject: Subject::Main,
+            release,
             arguments,
-        } => demo::run(&paths, "emc-bench", Build::Release, &arguments),
+        } => {
+            let build = if release { Build::Release } else { Build::Dev };
+            demo::run(&paths, "emc-bench", build, &arguments)
+        }
         Command::Calibrate(options) => calibrate::run(&paths, &options),
         Command::Mutants { filter, list } => {
             mutants::run(&paths, &mutants::Options { filter, list })

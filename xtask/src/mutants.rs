@@ -206,3 +206,22 @@ fn try_one(tree: &Path, package: &str, mutant: &Mutant) -> Result<bool> {
         String::from_utf8_lossy(&output.stderr)
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_break_still_fits_the_sources() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .parent()
+            .expect("xtask lies in the root");
+        let lists = lists(root).expect("the lists are readable");
+        assert!(!lists.is_empty());
+        for mutant in lists.iter().flat_map(|(_, list)| list) {
+            let source = fs::read_to_string(root.join(&mutant.file)).expect("the file exists");
+            let found = source.matches(&mutant.find).count();
+            assert_eq!(found, 1, "{}", mutant.name);
+        }
+    }
+}
