@@ -119,10 +119,7 @@ pub struct Node {
     /// The folder for the journal.
     pub data_dir: PathBuf,
     /// What the node does: at least one.
-    #[serde(
-        default = "values::only_compute",
-        deserialize_with = "values::roles"
-    )]
+    #[serde(default = "values::only_compute", deserialize_with = "values::roles")]
     pub roles: Vec<Role>,
 }
 

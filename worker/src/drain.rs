@@ -83,7 +83,10 @@ pub fn exit_code(owed: usize) -> ExitCode {
     if owed == 0 {
         ExitCode::SUCCESS
     } else {
-        tracing::warn!(owed, "results or votes are still owed; the next start sends them");
+        tracing::warn!(
+            owed,
+            "results or votes are still owed; the next start sends them"
+        );
         ExitCode::from(STILL_OWED)
     }
 }

@@ -116,8 +116,12 @@ fn a_delivered_result_is_counted_once_and_gone_after_a_crash() {
     let mut disk = Disk::new();
     disk.journal.claimed(&[lease(1)]).expect("stores");
     disk.journal.finished(&owed(1)).expect("stores");
-    disk.journal.delivered(&owed(1), Some(Tokens(7))).expect("stores");
-    disk.journal.delivered(&owed(1), Some(Tokens(7))).expect("stores");
+    disk.journal
+        .delivered(&owed(1), Some(Tokens(7)))
+        .expect("stores");
+    disk.journal
+        .delivered(&owed(1), Some(Tokens(7)))
+        .expect("stores");
     disk.crash();
     assert_eq!(disk.owed(), [] as [u64; 0]);
     let totals = disk.journal.totals().expect("reads");

@@ -76,7 +76,10 @@ impl<E: Escrow> Validator<E> {
     ) -> Result<usize, JournalError> {
         let sealed = self.journal.sealed_votes()?;
         if !sealed.is_empty() {
-            tracing::info!(votes = sealed.len(), "votes from before wait to be revealed");
+            tracing::info!(
+                votes = sealed.len(),
+                "votes from before wait to be revealed"
+            );
         }
         let mut stopping = stages.clone();
         tokio::select! {
@@ -196,7 +199,10 @@ impl<E: Escrow> Validator<E> {
             let ours = seats.iter().find(|seat| seat.node == self.node);
             match ours {
                 Some(seat) if seat.vote.is_some() => self.revealed(key, vote.committed).await,
-                _ if over => self.missed(key, "its round was over before it was revealed").await,
+                _ if over => {
+                    self.missed(key, "its round was over before it was revealed")
+                        .await
+                }
                 _ => {}
             }
         }

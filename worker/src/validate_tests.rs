@@ -34,7 +34,9 @@ impl Disk {
         let metrics = Arc::new(Metrics::default());
         let engine = EngineHandle::spawn(
             "echo",
-            Box::new(|| Ok::<_, EngineError>(Box::new(Echo::new(Duration::ZERO)) as Box<dyn Engine>)),
+            Box::new(|| {
+                Ok::<_, EngineError>(Box::new(Echo::new(Duration::ZERO)) as Box<dyn Engine>)
+            }),
             metrics.clone(),
         )
         .await
@@ -98,7 +100,9 @@ impl Running {
 
 async fn until_committed(escrow: &FakeEscrow, job: u64) {
     escrow
-        .until("it is committed to", |e| e.audit_now(job).commitment.is_some())
+        .until("it is committed to", |e| {
+            e.audit_now(job).commitment.is_some()
+        })
         .await;
 }
 
@@ -122,14 +126,23 @@ async fn an_honest_answer_and_a_wrong_one_are_voted_on() {
         until_revealed(&escrow, job).await;
     }
     let vote = |job| escrow.audit_now(job).vote.expect("revealed");
-    assert_eq!((vote(honest).largest_gap_milli, vote(honest).matches), (0, 17));
-    assert_eq!(vote(honest).prompt_tokens, task("an honest answer").usage.prompt_tokens);
+    assert_eq!(
+        (vote(honest).largest_gap_milli, vote(honest).matches),
+        (0, 17)
+    );
+    assert_eq!(
+        vote(honest).prompt_tokens,
+        task("an honest answer").usage.prompt_tokens
+    );
     assert!(vote(wrong).above == [1] && !vote(wrong).text_right);
     let (metrics, journal) = (validator.metrics.clone(), validator.journal.clone());
     assert_eq!(validator.drain().await, 0);
     assert_eq!(metrics.audits_computed.load(Relaxed), 2);
     let totals = journal.vote_totals().expect("reads");
-    assert_eq!((totals.committed, totals.revealed, totals.missed), (2, 2, 0));
+    assert_eq!(
+        (totals.committed, totals.revealed, totals.missed),
+        (2, 2, 0)
+    );
 }
 
 #[tokio::test]
@@ -157,12 +170,16 @@ async fn a_crash_between_journal_and_commitment_commits_to_the_same_vote_later()
     escrow
         .until("it was tried", |e| e.calls("commit_vote") > 1)
         .await;
-    let salt = validator.journal.sealed_votes().expect("reads")[0].salt.clone();
+    let salt = validator.journal.sealed_votes().expect("reads")[0]
+        .salt
+        .clone();
     validator.crash().await;
     escrow.heal("commit_vote");
     let validator = disk.start(&escrow).await;
     until_committed(&escrow, job).await;
-    let again = validator.journal.sealed_votes().expect("reads")[0].salt.clone();
+    let again = validator.journal.sealed_votes().expect("reads")[0]
+        .salt
+        .clone();
     assert_eq!(again, salt);
     assert_eq!(validator.metrics.audits_computed.load(Relaxed), 0);
     until_revealed(&escrow, job).await;
@@ -176,7 +193,10 @@ async fn lost_answers_neither_lose_nor_double_a_vote() {
     escrow.fail("audits", &[Fault::Lost, Fault::Lost]);
     escrow.fail("audit_task", &[Fault::Lost]);
     escrow.fail("commit_vote", &[Fault::AnswerLost]);
-    escrow.fail("reveal_vote", &[Fault::Refused(code::BUSY), Fault::AnswerLost]);
+    escrow.fail(
+        "reveal_vote",
+        &[Fault::Refused(code::BUSY), Fault::AnswerLost],
+    );
     let validator = disk.start(&escrow).await;
     until_committed(&escrow, job).await;
     until_revealed(&escrow, job).await;
@@ -210,7 +230,9 @@ async fn tasks_that_cannot_be_done_are_counted_and_the_rest_goes_on() {
     until_revealed(&escrow, fine).await;
     let metrics = validator.metrics.clone();
     escrow
-        .until("they are given up", |_| metrics.votes_missed.load(Relaxed) == 4)
+        .until("they are given up", |_| {
+            metrics.votes_missed.load(Relaxed) == 4
+        })
         .await;
     assert_eq!(metrics.audits_failed.load(Relaxed), 4);
     tokio::time::sleep(Duration::from_millis(50)).await;

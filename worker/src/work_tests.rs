@@ -473,7 +473,9 @@ async fn a_result_that_is_drawn_first_earns_when_its_job_is_final() {
     let worker = disk.start(&escrow, Duration::ZERO).await;
     let metrics = worker.metrics.clone();
     escrow
-        .until("all are delivered", |_| metrics.delivered.load(Relaxed) == 3)
+        .until("all are delivered", |_| {
+            metrics.delivered.load(Relaxed) == 3
+        })
         .await;
     assert_eq!(worker.totals().earned, Tokens::ZERO);
     assert_eq!(metrics.awaited.load(Relaxed), 3);

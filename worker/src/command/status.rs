@@ -49,7 +49,11 @@ pub async fn execute(path: &Path) -> anyhow::Result<ExitCode> {
         ),
         (
             "delivered",
-            format!("{}, {} not final yet", totals.delivered, journal.awaited()?.len()),
+            format!(
+                "{}, {} not final yet",
+                totals.delivered,
+                journal.awaited()?.len()
+            ),
         ),
         ("declined", totals.declined.to_string()),
         ("lapsed", totals.lost.to_string()),

@@ -139,11 +139,8 @@ pub fn only_compute() -> Vec<Role> {
 /// At least one of `"compute"` and `"validator"`, each once.
 pub fn roles<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Role>, D::Error> {
     let names = Vec::<String>::deserialize(deserializer)?;
-    let wrong = |what: String| {
-        D::Error::custom(format!(
-            "{what}: give \"compute\", \"validator\" or both"
-        ))
-    };
+    let wrong =
+        |what: String| D::Error::custom(format!("{what}: give \"compute\", \"validator\" or both"));
     let mut roles = vec![];
     for name in names {
         let role = match name.as_str() {

@@ -190,7 +190,10 @@ async fn answers_are_checked_between_the_steps_of_those_that_run() {
     let mut running = engine.start(start("an answer that takes a while", &[]));
     let checked = engine.verify(echo_task("checked")).await.expect("checks");
     assert!(checked.vote.text_right && checked.vote.largest_gap_milli == 0);
-    assert!(running.so_far().ids().len() < 28, "it waited for the answer");
+    assert!(
+        running.so_far().ids().len() < 28,
+        "it waited for the answer"
+    );
     let text = running.finished().await.expect("answers").text;
     assert_eq!(text, "an answer that takes a while");
 }
@@ -203,7 +206,10 @@ async fn a_check_that_panics_or_cannot_be_done_disturbs_nothing() {
     let mut strange = echo_task("strange");
     strange.output.text = "panic".into();
     let error = engine.verify(strange).await.expect_err("fails");
-    assert_eq!(error, EngineError::Broken("a prompt of the wrong shape".into()));
+    assert_eq!(
+        error,
+        EngineError::Broken("a prompt of the wrong shape".into())
+    );
     let mut unknown = echo_task("unknown");
     unknown.input = None;
     let error = engine.verify(unknown).await.expect_err("fails");

@@ -1,8 +1,8 @@
 //! Audits of the fake escrow: tasks of the echo engine, and the rules of commit and reveal.
 
 use emc_protocol::audit::{
-    Audit, AuditPhase, AuditRound, AuditSummary, AuditTask, AuditTerms, CommitArgs, GapLevel, PROBES,
-    Probe, RevealArgs, Seat, Verdict, Vote,
+    Audit, AuditPhase, AuditRound, AuditSummary, AuditTask, AuditTerms, CommitArgs, GapLevel,
+    PROBES, Probe, RevealArgs, Seat, Verdict, Vote,
 };
 use emc_protocol::error::code;
 use emc_protocol::{

@@ -112,8 +112,7 @@ impl<E: Escrow> Validator<E> {
             return self.lost(key, "the journal's record is damaged").await;
         };
         let vote = &sealed.vote;
-        let commitment =
-            vote.commitment(self.escrow_id, key.job_id, key.round, self.node, &salt);
+        let commitment = vote.commitment(self.escrow_id, key.job_id, key.round, self.node, &salt);
         let args = CommitArgs {
             job_id: key.job_id,
             round: key.round,

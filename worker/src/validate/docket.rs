@@ -65,7 +65,12 @@ impl Docket {
                 self.over.insert(key, Instant::now());
             }
             Outcome::Later => {
-                let new = || (Instant::now(), Backoff::new(self.first_wait, self.longest_wait));
+                let new = || {
+                    (
+                        Instant::now(),
+                        Backoff::new(self.first_wait, self.longest_wait),
+                    )
+                };
                 let (time, backoff) = self.later.entry(key).or_insert_with(new);
                 *time = Instant::now() + backoff.next_wait();
             }
@@ -78,11 +83,7 @@ impl Docket {
     }
 
     /// The audits that were tried, are not listed any more, and have no vote: their time is up. They are forgotten.
-    pub(super) fn gone(
-        &mut self,
-        listed: &[AuditSummary],
-        sealed: &[SealedVote],
-    ) -> Vec<SeatKey> {
+    pub(super) fn gone(&mut self, listed: &[AuditSummary], sealed: &[SealedVote]) -> Vec<SeatKey> {
         let listed: BTreeSet<SeatKey> = listed.iter().map(SeatKey::of).collect();
         self.over.retain(|_, since| since.elapsed() < REMEMBERED);
         let sealed: BTreeSet<SeatKey> = sealed.iter().map(SealedVote::key).collect();

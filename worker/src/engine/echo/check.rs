@@ -148,7 +148,11 @@ mod tests {
         assert_eq!((vote.positions, vote.matches), (13, 13));
         assert_eq!((vote.largest_gap_milli, &vote.above[..]), (0, &[0][..]));
         assert!(vote.ends_right && vote.text_right);
-        assert!(vote.differences.iter().all(|difference| *difference > 9_000));
+        assert!(
+            vote.differences
+                .iter()
+                .all(|difference| *difference > 9_000)
+        );
     }
 
     #[test]
@@ -156,7 +160,10 @@ mod tests {
         let mut wrong = task("hello");
         wrong.output.ids[0] = u32::from(b'j');
         let found = vote(&wrong);
-        assert!(found.largest_gap_milli > 9_000 && found.above == [1], "{found:?}");
+        assert!(
+            found.largest_gap_milli > 9_000 && found.above == [1],
+            "{found:?}"
+        );
         assert!(!found.text_right && found.ends_right);
         let mut later = wrong.clone();
         (later.job_id, later.seed) = (77, 78);
@@ -182,7 +189,10 @@ mod tests {
         stopped.parameters.stop = vec!["ll".into()];
         assert!(!vote(&stopped).ends_right);
         stopped.output.ids.truncate(4);
-        stopped.probes.iter_mut().for_each(|probe| probe.position = 0);
+        stopped
+            .probes
+            .iter_mut()
+            .for_each(|probe| probe.position = 0);
         stopped.output.text = "he".into();
         stopped.output.finish_reason = FinishReason::StopString;
         assert!(vote(&stopped).ends_right && vote(&stopped).text_right);
