@@ -4,7 +4,7 @@
 use candid::CandidType;
 use emc_protocol::audit::{AuditSummary, Vote};
 use emc_protocol::{ByteBuf, JobId};
-use redb::{ReadableTable, Table};
+use redb::{ReadableDatabase, ReadableTable, Table};
 use serde::{Deserialize, Serialize};
 
 use super::{Journal, Result, VOTES, decode, encode, records, storage};
