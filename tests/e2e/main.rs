@@ -12,5 +12,6 @@ mod manifests;
 mod stake;
 mod stake_at_risk;
 mod upgrades;
+mod validators;
 mod worker_program;
 mod workers;

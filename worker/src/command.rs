@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Sells this machine's inference for EMC.
+/// Sells this machine's inference for EMC, or checks what others sell.
 ///
 /// `init` writes the settings and the node's key, `check` says what is missing, `run` serves, `status` shows how it
 /// does. Everything that a worker needs is in one settings file.
@@ -46,7 +46,7 @@ pub enum Command {
     ///
     /// SIGTERM or Ctrl-C drains: no new jobs, what runs is finished and delivered. A second one ends it at once; the
     /// journal holds what is owed, and the next start delivers it. Exit status: 0 after a complete drain, 3 where
-    /// results are still owed, 1 for an error.
+    /// results, or votes that are to be revealed, are still owed, 1 for an error.
     Run(run::Run),
     /// Shows how the running worker does; without one, what its journal says.
     Status,

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use candid::Principal;
 use emc_protocol::model::is_model_id;
-use emc_protocol::{Price, limits};
+use emc_protocol::{Price, Role, limits};
 use serde::Deserialize;
 
 pub use values::{Emc, Url, Version};
@@ -118,6 +118,35 @@ pub struct Node {
     pub owner: Option<Principal>,
     /// The folder for the journal.
     pub data_dir: PathBuf,
+    /// What the node does: at least one.
+    #[serde(default = "values::only_compute", deserialize_with = "values::roles")]
+    pub roles: Vec<Role>,
+}
+
+impl Node {
+    /// True where the node takes jobs.
+    pub fn computes(&self) -> bool {
+        self.roles.contains(&Role::Compute)
+    }
+
+    /// True where the node checks other nodes' results.
+    pub fn validates(&self) -> bool {
+        self.roles.contains(&Role::Validator)
+    }
+
+    /// The roles, to be read.
+    pub fn roles_shown(&self) -> String {
+        let names: Vec<&str> = self.roles.iter().map(|role| role_name(*role)).collect();
+        names.join(", ")
+    }
+}
+
+/// A role as it is written in the settings.
+pub fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Compute => "compute",
+        Role::Validator => "validator",
+    }
 }
 
 /// `[work]`.
@@ -127,6 +156,9 @@ pub struct Work {
     /// The longest wait between two looks at what work there is, in milliseconds.
     #[serde(deserialize_with = "values::poll_interval")]
     pub poll_interval_ms: u64,
+    /// The time between two looks at what audits there are, in milliseconds.
+    #[serde(deserialize_with = "values::poll_interval")]
+    pub audit_interval_ms: u64,
     /// The time between two previews of an answer, in milliseconds.
     #[serde(deserialize_with = "values::preview_interval")]
     pub preview_interval_ms: u64,
@@ -142,6 +174,7 @@ impl Default for Work {
     fn default() -> Self {
         Self {
             poll_interval_ms: 250,
+            audit_interval_ms: 2_000,
             preview_interval_ms: 2_200,
             heartbeat_seconds: 240,
             least_paid_percent: 75,

@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 
 use candid::Principal;
+use emc_protocol::Role;
+
+use crate::config::role_name;
 
 /// What is known when the file is written.
 #[derive(Debug, Clone)]
@@ -11,6 +14,8 @@ pub struct Given {
     pub network: GivenNetwork,
     /// Who is paid.
     pub owner: Option<Principal>,
+    /// What the node does.
+    pub roles: Vec<Role>,
     /// What is served; an example in comments where empty.
     pub models: Vec<GivenModel>,
 }
@@ -107,12 +112,23 @@ pub fn render(given: &Given) -> String {
         Some(owner) => out.push_str(&format!("owner = \"{owner}\"\n")),
         None => out.push_str("# owner = \"aaaaa-bbbbb-...\"\n"),
     }
+    let roles = given.roles.iter().map(|role| quoted(role_name(*role)));
+    let roles: Vec<String> = roles.collect();
+    out.push_str(&format!(
+        "# What the node does. \"compute\": it takes jobs. \"validator\": it recomputes other nodes' results, as it is drawn\n\
+         # for it, and votes on them; each vote is paid, and a vote that is missing or wrong costs stake. Both share the\n\
+         # models below. A node that only validates takes no jobs; its [[model]] entries say what it can check.\n\
+         roles = [{}]\n",
+        roles.join(", ")
+    ));
     out.push_str(
         "# The folder for the journal, on a disk that survives a restart. One worker at a time uses it.\n\
          data_dir = \"data\"\n\
          \n[work]\n\
          # How often to ask for work while there is none, in milliseconds. Asking is free.\n\
          poll_interval_ms = 250\n\
+         # How often a validator asks for audits, in milliseconds. Asking is free; an audit has minutes.\n\
+         audit_interval_ms = 2000\n\
          # How often to show requesters a part of a long answer, in milliseconds; the escrow takes one every 2 seconds.\n\
          preview_interval_ms = 2200\n\
          # How often to tell the registry that this node is there, in seconds. After 15 minutes it counts as gone.\n\

@@ -25,6 +25,7 @@ fn a_short_file_is_enough() {
     );
     assert_eq!(model.price.output, Tokens::emc(2));
     assert_eq!(config.work.poll_interval_ms, 250);
+    assert!(config.node.computes() && !config.node.validates());
     assert_eq!(config.metrics.address.expect("a default").port(), 9464);
 }
 
@@ -46,7 +47,7 @@ fn prices_are_exact_however_they_are_written() {
 
 #[test]
 fn what_is_wrong_is_named_with_its_key_and_line() {
-    let cases: [(String, &[&str]); 12] = [
+    let cases: [(String, &[&str]); 15] = [
         (with_model("pth = \"x\""), &["line 9", "pth"]),
         (
             with_model("path = \"x\"\nversion = \"newest\""),
@@ -75,6 +76,15 @@ fn what_is_wrong_is_named_with_its_key_and_line() {
             &["line 1", "registry"],
         ),
         (format!("{HEAD}owner = \"me\"\n"), &["line 6", "owner"]),
+        (
+            format!("{HEAD}roles = [\"judge\"]\n"),
+            &["line 6", "roles", "judge", "\"validator\""],
+        ),
+        (format!("{HEAD}roles = []\n"), &["line 6", "no role"]),
+        (
+            format!("{HEAD}roles = [\"compute\", \"compute\"]\n"),
+            &["line 6", "twice"],
+        ),
         (
             format!("{HEAD}[work]\npoll_interval_ms = 1\n"),
             &["line 7", "poll_interval_ms", "10 to 60000"],
@@ -113,6 +123,7 @@ fn paths_are_relative_to_the_file_and_the_network_file_is_read() {
     let given = config_template::Given {
         network: config_template::GivenNetwork::File("network.json".into()),
         owner: None,
+        roles: vec![Role::Compute],
         models: vec![],
     };
     std::fs::write(&file, config_template::render(&given)).expect("writes");
@@ -149,6 +160,7 @@ fn the_file_that_init_writes_is_read_with_what_was_given() {
             escrow: Principal::from_slice(&[2; 10]),
         },
         owner: Some(owner),
+        roles: vec![Role::Validator, Role::Compute],
         models: vec![
             config_template::GivenModel::llm("smollm2-135m-instruct", "models/a \"b\".gguf"),
             config_template::GivenModel::echo(),
@@ -156,6 +168,8 @@ fn the_file_that_init_writes_is_read_with_what_was_given() {
     };
     let config = Config::parse(&config_template::render(&given)).expect("reads");
     assert_eq!(config.node.owner, Some(owner));
+    assert_eq!(config.node.roles, [Role::Validator, Role::Compute]);
+    assert_eq!(config.work.audit_interval_ms, 2_000);
     assert_eq!(config.models.len(), 2);
     assert_eq!(config.models[0].path, Some("models/a \"b\".gguf".into()));
     assert_eq!(config.models[1].kind, Kind::Echo);

@@ -75,15 +75,18 @@ impl Signals {
 
 /// The exit status after a second signal.
 const ENDED_AT_ONCE: u8 = 130;
-/// The exit status where a drain left results owed.
+/// The exit status where a drain left results or votes owed.
 const STILL_OWED: u8 = 3;
 
-/// The exit status of a drained worker: not zero where results are still owed, which the next start delivers.
+/// The exit status of a drained worker: not zero where results or votes are still owed, which the next start sends.
 pub fn exit_code(owed: usize) -> ExitCode {
     if owed == 0 {
         ExitCode::SUCCESS
     } else {
-        tracing::warn!(owed, "results are still owed; the next start delivers them");
+        tracing::warn!(
+            owed,
+            "results or votes are still owed; the next start sends them"
+        );
         ExitCode::from(STILL_OWED)
     }
 }

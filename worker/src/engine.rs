@@ -6,6 +6,7 @@ pub mod echo;
 pub mod llm;
 pub mod thread;
 
+use emc_protocol::audit::{AuditTask, Vote};
 use emc_protocol::{FinishReason, JobInput, Parameters};
 
 /// Names a sequence; chosen by who starts it.
@@ -73,6 +74,14 @@ pub trait Engine {
     /// # Errors
     /// Where the engine as a whole is broken; it will be made anew.
     fn step(&mut self) -> Result<Vec<(SequenceKey, Event)>, EngineError>;
+
+    /// Checks an answer that another machine made, by one prefill (`docs/spec/audit.md`). `prompt` is what
+    /// [`Engine::prompt`] makes of the task's input. Sequences that run are not touched.
+    ///
+    /// # Errors
+    /// [`EngineError::Unsuitable`] where this engine can never check it; others may pass. Whatever is wrong with the
+    /// answer itself is no error but a finding.
+    fn verify(&mut self, task: &AuditTask, prompt: &[u32]) -> Result<Vote, EngineError>;
 
     /// Drops a sequence, if it is there.
     fn cancel(&mut self, key: SequenceKey);

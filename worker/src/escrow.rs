@@ -1,10 +1,11 @@
-//! The escrow as the worker needs it: seven calls, and what their refusals mean.
+//! The escrow as the worker needs it: its calls, and what their refusals mean.
 //!
 //! A trait, so that everything that decides about jobs is tested against an escrow that fails on command.
 
 use std::future::Future;
 use std::time::Duration;
 
+use emc_protocol::audit::{Audit, AuditSummary, AuditTask, CommitArgs, RevealArgs};
 use emc_protocol::error::code;
 use emc_protocol::work::{
     ChunkArgs, ClaimArgs, DeclineArgs, DeliverArgs, DeliverReply, ExtendArgs, ExtendReply,
@@ -48,6 +49,17 @@ pub trait Escrow: Send + Sync + 'static {
     ) -> impl Future<Output = Result<DeliverReply, CallError>> + Send;
     /// A job as everyone may see it.
     fn job(&self, id: JobId) -> impl Future<Output = Result<Job, CallError>> + Send;
+
+    /// The audits that wait for this node; a free query.
+    fn audits(&self) -> impl Future<Output = Result<Vec<AuditSummary>, CallError>> + Send;
+    /// What the vote on a job is computed from; a free query.
+    fn audit_task(&self, id: JobId) -> impl Future<Output = Result<AuditTask, CallError>> + Send;
+    /// Commits to a vote.
+    fn commit_vote(&self, args: CommitArgs) -> impl Future<Output = Result<(), CallError>> + Send;
+    /// Reveals a vote.
+    fn reveal_vote(&self, args: RevealArgs) -> impl Future<Output = Result<(), CallError>> + Send;
+    /// A job's audit as everyone may see it; a free query.
+    fn audit(&self, id: JobId) -> impl Future<Output = Result<Audit, CallError>> + Send;
 }
 
 /// What a failed `deliver` means for a finished result.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use emc_client::{Error, RetryPolicy};
+use emc_protocol::audit::{Audit, AuditSummary, AuditTask, CommitArgs, RevealArgs};
 use emc_protocol::work::{
     ChunkArgs, ClaimArgs, DeclineArgs, DeliverArgs, DeliverReply, ExtendArgs, ExtendReply,
     WorkSummary,
@@ -71,5 +72,25 @@ impl Escrow for EscrowClient {
 
     async fn job(&self, id: JobId) -> Result<Job, CallError> {
         self.query.get_job(id, None).await.map_err(call_error)
+    }
+
+    async fn audits(&self) -> Result<Vec<AuditSummary>, CallError> {
+        self.query.audits().await.map_err(call_error)
+    }
+
+    async fn audit_task(&self, id: JobId) -> Result<AuditTask, CallError> {
+        self.query.audit_task(id).await.map_err(call_error)
+    }
+
+    async fn commit_vote(&self, args: CommitArgs) -> Result<(), CallError> {
+        self.update.commit_vote(args).await.map_err(call_error)
+    }
+
+    async fn reveal_vote(&self, args: RevealArgs) -> Result<(), CallError> {
+        self.update.reveal_vote(args).await.map_err(call_error)
+    }
+
+    async fn audit(&self, id: JobId) -> Result<Audit, CallError> {
+        self.query.audit(id).await.map_err(call_error)
     }
 }

@@ -1,11 +1,14 @@
 //! An escrow in memory that fails on command, for tests: leases, previews and receipts are checked as the real one does.
 
+pub mod audits;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use candid::Principal;
 use ed25519_dalek::SigningKey;
+use emc_protocol::audit::{Audit, AuditSummary, AuditTask, CommitArgs, RevealArgs};
 use emc_protocol::error::code;
 use emc_protocol::job::{Attempt, AttemptEnd, Visibility};
 use emc_protocol::work::{
@@ -147,6 +150,9 @@ pub struct FakeJob {
 #[derive(Default)]
 struct State {
     jobs: BTreeMap<JobId, FakeJob>,
+    audits: BTreeMap<JobId, audits::FakeAudit>,
+    /// Results are drawn for audits: nothing is paid at once.
+    drawing: bool,
     faults: BTreeMap<&'static str, VecDeque<Fault>>,
     calls: BTreeMap<&'static str, u32>,
     down_until: Option<Instant>,
@@ -204,6 +210,11 @@ impl FakeEscrow {
     /// The calls of a method go right again.
     pub fn heal(&self, method: &'static str) {
         self.state().faults.remove(method);
+    }
+
+    /// Results wait for a draw from now on.
+    pub fn draw(&self) {
+        self.state().drawing = true;
     }
 
     /// No call arrives for a time.
@@ -271,6 +282,15 @@ impl FakeEscrow {
             }
             None => work(&mut state).map_err(CallError::Refused),
         }
+    }
+}
+
+fn paid(amount: i128, reason: &str) -> Posting {
+    Posting {
+        account: Some(PostingAccount::Available(OWNER)),
+        amount,
+        reason: reason.into(),
+        time: Timestamp(0),
     }
 }
 
@@ -366,11 +386,14 @@ impl Escrow for FakeEscrow {
 
     async fn deliver(&self, args: DeliverArgs) -> Result<DeliverReply, CallError> {
         self.call("deliver", |state| {
+            let drawing = state.drawing;
             let Some(job) = state.jobs.get_mut(&args.job_id) else {
                 return refuse(code::NOT_FOUND);
             };
             match job.state {
-                JobState::Settled => return refuse(code::ALREADY_DELIVERED),
+                JobState::Settled | JobState::Delivered => {
+                    return refuse(code::ALREADY_DELIVERED);
+                }
                 JobState::Refunded => return refuse(code::WRONG_STATE),
                 JobState::Leased if job.holder != Some(node()) => return refuse(code::LEASE_LOST),
                 _ => {}
@@ -385,6 +408,14 @@ impl Escrow for FakeEscrow {
             job.output = Some(output);
             job.state = JobState::Settled;
             job.settled += 1;
+            if drawing {
+                job.state = JobState::Delivered;
+                return Ok(DeliverReply {
+                    state: Some(JobState::Delivered),
+                    paid: Tokens::ZERO,
+                    receipt: 0,
+                });
+            }
             Ok(DeliverReply {
                 state: Some(JobState::Settled),
                 paid: Tokens(98),
@@ -422,14 +453,13 @@ impl Escrow for FakeEscrow {
                     owner: OWNER,
                     price: job.lease.price,
                     claimed: Timestamp(0),
-                    end: (job.state == JobState::Settled).then_some(AttemptEnd::Delivered),
+                    end: job.output.is_some().then_some(AttemptEnd::Delivered),
                 }],
-                postings: vec![Posting {
-                    account: Some(PostingAccount::Available(OWNER)),
-                    amount: 98,
-                    reason: "price".into(),
-                    time: Timestamp(0),
-                }],
+                postings: match job.state {
+                    JobState::Settled => vec![paid(98, "price")],
+                    JobState::Undecided => vec![paid(50, "half of the price")],
+                    _ => vec![],
+                },
                 visibility: Some(Visibility::Private),
                 assurance: None,
                 audit_fee: None,
@@ -438,5 +468,28 @@ impl Escrow for FakeEscrow {
             })
         })
         .await
+    }
+
+    async fn audits(&self) -> Result<Vec<AuditSummary>, CallError> {
+        self.call("audits", |state| Ok(audits::list(state))).await
+    }
+
+    async fn audit_task(&self, id: JobId) -> Result<AuditTask, CallError> {
+        self.call("audit_task", |state| audits::task_of(state, id))
+            .await
+    }
+
+    async fn commit_vote(&self, args: CommitArgs) -> Result<(), CallError> {
+        self.call("commit_vote", |state| audits::commit(state, &args))
+            .await
+    }
+
+    async fn reveal_vote(&self, args: RevealArgs) -> Result<(), CallError> {
+        self.call("reveal_vote", |state| audits::reveal(state, args))
+            .await
+    }
+
+    async fn audit(&self, id: JobId) -> Result<Audit, CallError> {
+        self.call("audit", |state| audits::show(state, id)).await
     }
 }

@@ -4,7 +4,10 @@
 //! any point leaves either the state before or the state after. Records are Candid, which lets fields be added.
 //!
 //! A lease is stored when it is claimed, its preview before each `extend`. When the answer is finished, one transaction
-//! turns both into an owed result, which stays until the escrow has accepted or definitely refused it.
+//! turns both into an owed result, which stays until the escrow has accepted or definitely refused it. What is accepted
+//! but not paid yet is remembered until it is. Votes on other nodes' results are in `votes`.
+
+mod votes;
 
 use std::path::Path;
 
@@ -17,12 +20,16 @@ use serde::{Deserialize, Serialize};
 use crate::delivery::Owed;
 use crate::preview::Preview;
 
+pub use votes::{SealedVote, SeatKey, VoteEnd, VoteTotals};
+
 type Records = TableDefinition<'static, (u64, u32), &'static [u8]>;
 
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 const LEASES: Records = TableDefinition::new("leases");
 const PREVIEWS: Records = TableDefinition::new("previews");
 const OWED: Records = TableDefinition::new("owed");
+const AWAITED: Records = TableDefinition::new("awaited");
+const VOTES: Records = TableDefinition::new("votes");
 
 /// The version of this layout.
 const LAYOUT: u32 = 1;
@@ -65,8 +72,27 @@ pub struct Totals {
     pub prompt_tokens: u64,
     /// Output tokens of accepted results.
     pub output_tokens: u64,
-    /// What the owner was paid.
+    /// What the owner was paid for jobs that are final.
     pub earned: Tokens,
+}
+
+/// A result that was accepted, and is paid or not once its job has been drawn or audited.
+#[derive(CandidType, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Awaited {
+    /// The job.
+    pub job_id: JobId,
+    /// The attempt.
+    pub attempt: u32,
+}
+
+impl Awaited {
+    /// The job and attempt.
+    pub fn key(self) -> JobKey {
+        JobKey {
+            job_id: self.job_id,
+            attempt: self.attempt,
+        }
+    }
 }
 
 /// How a lease ended without a result.
@@ -167,7 +193,7 @@ impl Journal {
         })?;
         let write = database.begin_write().map_err(storage)?;
         {
-            for table in [LEASES, PREVIEWS, OWED] {
+            for table in [LEASES, PREVIEWS, OWED, AWAITED, VOTES] {
                 write.open_table(table).map_err(storage)?;
             }
             let mut meta = write.open_table(META).map_err(storage)?;
@@ -271,11 +297,12 @@ impl Journal {
         })
     }
 
-    /// Ends an owed result that the escrow has accepted.
+    /// Ends an owed result that the escrow has accepted. `paid` is what the owner got; `None` where that is decided
+    /// later, by [`Journal::settled`].
     ///
     /// # Errors
     /// Where the journal cannot be written.
-    pub fn delivered(&self, owed: &Owed, paid: Tokens) -> Result<()> {
+    pub fn delivered(&self, owed: &Owed, paid: Option<Tokens>) -> Result<()> {
         self.change(|tables| {
             let was_there = tables
                 .owed
@@ -288,10 +315,49 @@ impl Journal {
                 totals.delivered += 1;
                 totals.prompt_tokens = totals.prompt_tokens.saturating_add(usage.prompt_tokens);
                 totals.output_tokens = totals.output_tokens.saturating_add(usage.output_tokens);
+                let paid_now = paid.unwrap_or(Tokens::ZERO);
+                totals.earned = Tokens(totals.earned.0.saturating_add(paid_now.0));
+                if paid.is_none() {
+                    let JobKey { job_id, attempt } = owed.key();
+                    let awaited = encode((Awaited { job_id, attempt },));
+                    let key = owed.key().tuple();
+                    tables
+                        .awaited
+                        .insert(key, awaited.as_slice())
+                        .map_err(storage)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// The job of an accepted result is final, and its owner was paid this.
+    ///
+    /// # Errors
+    /// Where the journal cannot be written.
+    pub fn settled(&self, key: JobKey, paid: Tokens) -> Result<()> {
+        self.change(|tables| {
+            let was_there = tables
+                .awaited
+                .remove(key.tuple())
+                .map_err(storage)?
+                .is_some();
+            if was_there {
+                let totals = &mut tables.totals;
                 totals.earned = Tokens(totals.earned.0.saturating_add(paid.0));
             }
             Ok(())
         })
+    }
+
+    /// The accepted results whose jobs are not final yet.
+    ///
+    /// # Errors
+    /// Where the journal cannot be read. A record that is damaged is left out and logged.
+    pub fn awaited(&self) -> Result<Vec<Awaited>> {
+        let read = self.database.begin_read().map_err(storage)?;
+        let awaited = records::<(Awaited,)>(&read, AWAITED, "an awaited payment")?;
+        Ok(awaited.into_iter().map(|(_, (awaited,))| awaited).collect())
     }
 
     /// Ends an owed result that nobody wants any more.
@@ -353,16 +419,23 @@ impl Journal {
         {
             let mut meta = write.open_table(META).map_err(storage)?;
             let before = stored_totals(&meta)?;
+            let votes_before = votes::stored_totals(&meta)?;
             let mut tables = Tables {
                 leases: write.open_table(LEASES).map_err(storage)?,
                 previews: write.open_table(PREVIEWS).map_err(storage)?,
                 owed: write.open_table(OWED).map_err(storage)?,
+                awaited: write.open_table(AWAITED).map_err(storage)?,
+                votes: write.open_table(VOTES).map_err(storage)?,
                 totals: before,
+                vote_totals: votes_before,
             };
             work(&mut tables)?;
             if tables.totals != before {
                 meta.insert("totals", encode((tables.totals,)).as_slice())
                     .map_err(storage)?;
+            }
+            if tables.vote_totals != votes_before {
+                votes::store_totals(&mut meta, tables.vote_totals)?;
             }
         }
         write.commit().map_err(storage)
@@ -373,7 +446,10 @@ struct Tables<'a> {
     leases: Table<'a, (u64, u32), &'static [u8]>,
     previews: Table<'a, (u64, u32), &'static [u8]>,
     owed: Table<'a, (u64, u32), &'static [u8]>,
+    awaited: Table<'a, (u64, u32), &'static [u8]>,
+    votes: Table<'a, (u64, u32), &'static [u8]>,
     totals: Totals,
+    vote_totals: VoteTotals,
 }
 
 fn stored_totals(meta: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<Totals> {

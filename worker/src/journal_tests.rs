@@ -116,8 +116,12 @@ fn a_delivered_result_is_counted_once_and_gone_after_a_crash() {
     let mut disk = Disk::new();
     disk.journal.claimed(&[lease(1)]).expect("stores");
     disk.journal.finished(&owed(1)).expect("stores");
-    disk.journal.delivered(&owed(1), Tokens(7)).expect("stores");
-    disk.journal.delivered(&owed(1), Tokens(7)).expect("stores");
+    disk.journal
+        .delivered(&owed(1), Some(Tokens(7)))
+        .expect("stores");
+    disk.journal
+        .delivered(&owed(1), Some(Tokens(7)))
+        .expect("stores");
     disk.crash();
     assert_eq!(disk.owed(), [] as [u64; 0]);
     let totals = disk.journal.totals().expect("reads");
@@ -225,7 +229,7 @@ proptest! {
                     if declined { totals.declined += was_there } else { totals.lost += was_there }
                 }
                 Operation::Delivered(job) => {
-                    disk.journal.delivered(&owed(job), Tokens(5)).unwrap();
+                    disk.journal.delivered(&owed(job), Some(Tokens(5))).unwrap();
                     if owing.remove(&job) {
                         totals.delivered += 1;
                         totals.prompt_tokens += 10;
@@ -247,4 +251,25 @@ proptest! {
             prop_assert_eq!(disk.journal.totals().unwrap(), totals);
         }
     }
+}
+
+#[test]
+fn what_is_paid_later_is_earned_once_and_not_before() {
+    let mut disk = Disk::new();
+    disk.journal.claimed(&[lease(1)]).expect("stores");
+    disk.journal.finished(&owed(1)).expect("stores");
+    disk.journal.delivered(&owed(1), None).expect("stores");
+    disk.crash();
+    let totals = disk.journal.totals().expect("reads");
+    assert_eq!((totals.delivered, totals.earned), (1, Tokens::ZERO));
+    let awaited = disk.journal.awaited().expect("reads");
+    assert_eq!(awaited.len(), 1);
+    for _ in 0..2 {
+        let key = awaited[0].key();
+        disk.journal.settled(key, Tokens(9)).expect("stores");
+        disk.crash();
+    }
+    let totals = disk.journal.totals().expect("reads");
+    assert_eq!((totals.delivered, totals.earned), (1, Tokens(9)));
+    assert!(disk.journal.awaited().expect("reads").is_empty());
 }

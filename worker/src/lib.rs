@@ -1,6 +1,8 @@
-//! The worker: sells a machine's inference. It watches an escrow, takes jobs, runs them, and delivers signed results.
+//! The worker: sells a machine's inference. It watches an escrow, takes jobs, runs them, and delivers signed results; as a
+//! validator it recomputes other nodes' results and votes on them.
 //!
 //! - [`work`] does that; [`journal`] is what makes it survive crashes; [`drain`] is how it ends.
+//! - [`validate`] checks other nodes' results.
 //! - [`engine`] is what runs jobs; [`answer`] and [`preview`] are what becomes of the tokens.
 //! - [`escrow`] is all that `work` knows of the network; [`escrow_client`] is the real one.
 //! - [`config`] and [`identity`] are what an operator gives; [`command`] is the command line.
@@ -29,4 +31,5 @@ pub mod metrics;
 pub mod metrics_server;
 pub mod preview;
 pub mod registration;
+pub mod validate;
 pub mod work;

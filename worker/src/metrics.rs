@@ -46,7 +46,23 @@ pub struct Metrics {
     pub earned_e8s: AtomicU64,
     /// Jobs done since the journal began.
     pub ever_delivered: AtomicU64,
-    /// True while new jobs are taken.
+    /// Accepted results whose jobs are not final: drawn, audited and paid later.
+    pub awaited: AtomicU64,
+    /// Answers of other nodes that were checked.
+    pub audits_computed: AtomicU64,
+    /// Audits that this node could not do: other files, a longer context, an unknown kind.
+    pub audits_failed: AtomicU64,
+    /// Microseconds that the checks took, all together.
+    pub audit_micros: AtomicU64,
+    /// Votes that were committed to.
+    pub votes_committed: AtomicU64,
+    /// Votes that were revealed.
+    pub votes_revealed: AtomicU64,
+    /// Seats in audits that ended without a revealed vote of this node.
+    pub votes_missed: AtomicU64,
+    /// Votes that wait to be revealed.
+    pub votes_sealed: AtomicU64,
+    /// True while new jobs or audits are taken.
     pub taking_work: AtomicBool,
     recent: Mutex<VecDeque<(Instant, u64)>>,
 }
@@ -77,7 +93,19 @@ impl Metrics {
     /// Notes that the escrow has just told what work there is.
     pub fn polled(&self, waiting: u64) {
         self.queue.store(waiting, Relaxed);
+        self.heard();
+    }
+
+    /// Notes that the escrow has just answered.
+    pub fn heard(&self) {
         self.last_poll_ms.store(now_ms(), Relaxed);
+    }
+
+    /// Counts an answer that was checked.
+    pub fn audited(&self, took: Duration) {
+        self.audits_computed.fetch_add(1, Relaxed);
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.audit_micros.fetch_add(micros, Relaxed);
     }
 
     /// How long ago the escrow last told; `None` if it never did.
@@ -138,13 +166,38 @@ impl Metrics {
             ),
             (
                 "earned_e8s",
-                "Paid to the owner since the journal began, in e8s.",
+                "Paid to the owner for final jobs since the journal began, in e8s.",
                 &self.earned_e8s,
             ),
             (
                 "ever_delivered",
                 "Results accepted since the journal began.",
                 &self.ever_delivered,
+            ),
+            (
+                "audits_computed",
+                "Answers of other nodes that were checked.",
+                &self.audits_computed,
+            ),
+            (
+                "audits_failed",
+                "Audits that this node could not do.",
+                &self.audits_failed,
+            ),
+            (
+                "votes_committed",
+                "Votes that were committed to.",
+                &self.votes_committed,
+            ),
+            (
+                "votes_revealed",
+                "Votes that were revealed.",
+                &self.votes_revealed,
+            ),
+            (
+                "votes_missed",
+                "Seats in audits that ended without a revealed vote.",
+                &self.votes_missed,
             ),
         ];
         let gauges = [
@@ -169,6 +222,16 @@ impl Metrics {
                 &self.owed,
             ),
             (
+                "awaited_results",
+                "Accepted results whose jobs are not final.",
+                &self.awaited,
+            ),
+            (
+                "sealed_votes",
+                "Votes that wait to be revealed.",
+                &self.votes_sealed,
+            ),
+            (
                 "escrow_balance_e8s",
                 "What the owner has available in the escrow, in e8s.",
                 &self.balance_e8s,
@@ -187,6 +250,14 @@ impl Metrics {
         for (name, help, value) in gauges {
             line(&mut out, name, "gauge", help, value.load(Relaxed));
         }
+        let seconds = self.audit_micros.load(Relaxed) as f64 / 1e6;
+        line(
+            &mut out,
+            "audit_seconds_total",
+            "counter",
+            "Seconds that the checks took, all together.",
+            format!("{seconds:.6}"),
+        );
         line(
             &mut out,
             "tokens_per_second",
@@ -207,7 +278,7 @@ impl Metrics {
             &mut out,
             "taking_work",
             "gauge",
-            "1 while new jobs are taken.",
+            "1 while new jobs or audits are taken.",
             taking,
         );
         out
@@ -249,6 +320,7 @@ mod tests {
         metrics.generated(5);
         metrics.generated(7);
         metrics.polled(3);
+        metrics.audited(Duration::from_millis(1_500));
         metrics.delivered.store(2, Relaxed);
         let text = metrics.render();
         for line in [
@@ -257,6 +329,8 @@ mod tests {
             "emc_worker_jobs_delivered_total 2",
             "emc_worker_tokens_per_second 12.00",
             "emc_worker_taking_work 0",
+            "emc_worker_audits_computed_total 1",
+            "emc_worker_audit_seconds_total 1.500000",
             "# TYPE emc_worker_jobs_in_flight gauge",
         ] {
             assert!(

@@ -1,5 +1,7 @@
 //! The node in the registry: registering, keeping its offers right, saying that it is there.
 
+use std::collections::BTreeSet;
+
 use candid::Principal;
 use emc_client::{Error, Registry};
 use emc_protocol::error::code;
@@ -14,6 +16,8 @@ pub struct Wanted {
     pub public_key: [u8; 32],
     /// Who is paid; the node itself where absent. Only a new registration can set it.
     pub owner: Option<Principal>,
+    /// What it does.
+    pub roles: Vec<Role>,
     /// The machine.
     pub hardware: Hardware,
     /// What is served.
@@ -29,9 +33,9 @@ pub fn difference(node: &Node, wanted: &Wanted) -> Option<UpdateNode> {
     if node.hardware != wanted.hardware {
         update.hardware = Some(wanted.hardware.clone());
     }
-    if !node.roles.contains(&Some(Role::Compute)) {
-        let known = node.roles.iter().flatten().copied();
-        update.roles = Some(known.chain([Role::Compute]).collect());
+    let registered: BTreeSet<Role> = node.roles.iter().flatten().copied().collect();
+    if registered != wanted.roles.iter().copied().collect() {
+        update.roles = Some(wanted.roles.clone());
     }
     if node.status == Some(NodeStatus::Draining) {
         update.draining = Some(false);
@@ -58,7 +62,7 @@ pub async fn register(registry: &Registry, wanted: &Wanted) -> Result<Node, Erro
             let args = RegisterNode {
                 public_key: wanted.public_key.to_vec(),
                 owner: wanted.owner,
-                roles: vec![Role::Compute],
+                roles: wanted.roles.clone(),
                 hardware: wanted.hardware.clone(),
                 offers: wanted.offers.clone(),
             };
@@ -109,6 +113,7 @@ mod tests {
         Wanted {
             public_key: [1; 32],
             owner: None,
+            roles: vec![Role::Compute],
             hardware: Hardware::default(),
             offers: offers.to_vec(),
         }
@@ -150,12 +155,17 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_was_drained_or_only_validates_takes_work_again() {
+    fn a_node_that_was_drained_or_had_other_roles_is_set_right() {
         let mut drained = node(&[]);
         drained.status = Some(NodeStatus::Draining);
         drained.roles = vec![Some(Role::Validator), None];
         let update = difference(&drained, &wanted(&[])).expect("differs");
         assert_eq!(update.draining, Some(false));
-        assert_eq!(update.roles, Some(vec![Role::Validator, Role::Compute]));
+        assert_eq!(update.roles, Some(vec![Role::Compute]));
+        let mut both = wanted(&[]);
+        both.roles = vec![Role::Validator, Role::Compute];
+        let mut registered = node(&[]);
+        registered.roles.push(Some(Role::Validator));
+        assert_eq!(difference(&registered, &both), None, "in whatever order");
     }
 }

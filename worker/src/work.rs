@@ -1,10 +1,12 @@
 //! The worker at work: watch, claim, run, deliver, all at once, until it is drained.
 //!
 //! `claim` watches the escrow and takes leases while there are free slots; each lease becomes a task of `run`, whose
-//! result `deliver` keeps offering to the escrow until it has been accepted or definitely refused.
+//! result `deliver` keeps offering to the escrow until it has been accepted or definitely refused. What is paid only
+//! after a draw or an audit is counted by `earnings`.
 
 mod claim;
 mod deliver;
+mod earnings;
 mod run;
 
 use std::sync::Arc;
@@ -20,7 +22,7 @@ use tracing::Instrument;
 
 use crate::assess::Terms;
 use crate::delivery::Owed;
-use crate::drain::Stage;
+use crate::drain::{Stage, reached};
 use crate::engine::thread::EngineHandle;
 use crate::escrow::Escrow;
 use crate::journal::{JobKey, Journal, JournalError, LeaseEnd};
@@ -28,6 +30,7 @@ use crate::metrics::Metrics;
 use crate::preview::Preview;
 
 pub use deliver::Deliveries;
+pub use earnings::Earnings;
 
 /// A model that this node serves.
 pub struct Served {
@@ -117,6 +120,8 @@ pub struct Worker<E> {
     pub deliveries: mpsc::UnboundedSender<Owed>,
     /// Told when a slot becomes free.
     pub freed: Notify,
+    /// False for a node that only validates: it does what it has begun, and takes no jobs.
+    pub claims: bool,
 }
 
 /// A slot of a model that is taken until dropped.
@@ -141,14 +146,20 @@ impl<E: Escrow> Worker<E> {
     /// # Errors
     /// Where the journal cannot be read at the start.
     pub async fn run(self: Arc<Self>, stages: watch::Receiver<Stage>) -> Result<(), JournalError> {
-        let slots: u64 = self.served.iter().map(|s| u64::from(s.concurrency)).sum();
-        self.metrics.slots.store(slots, Relaxed);
+        if self.claims {
+            let slots = self.served.iter().map(|s| u64::from(s.concurrency));
+            self.metrics.slots.store(slots.sum(), Relaxed);
+        }
         let mut jobs = JoinSet::new();
         for (lease, preview) in self.journal.leases()? {
             self.clone().resume(lease, preview, &stages, &mut jobs);
         }
         self.metrics.taking_work.store(true, Relaxed);
-        claim::claim_until_drained(&self, &stages, &mut jobs).await;
+        if self.claims {
+            claim::claim_until_drained(&self, &stages, &mut jobs).await;
+        } else {
+            reached(&mut stages.clone(), Stage::Draining).await;
+        }
         self.metrics.taking_work.store(false, Relaxed);
         while let Some(ended) = jobs.join_next().await {
             log_panic(ended);
@@ -223,7 +234,7 @@ impl<E: Escrow> Worker<E> {
     }
 }
 
-async fn store(
+pub(crate) async fn store(
     journal: &Arc<Journal>,
     write: impl FnOnce(&Journal) -> Result<(), JournalError> + Send + 'static,
 ) -> Result<(), JournalError> {
@@ -233,7 +244,7 @@ async fn store(
     written.unwrap_or_else(|error| Err(JournalError::Interrupted(error.to_string())))
 }
 
-fn log_panic(ended: Result<(), tokio::task::JoinError>) {
+pub(crate) fn log_panic(ended: Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended {
         tracing::error!(%error, "a task failed; its job stays in the journal until the next start");
     }

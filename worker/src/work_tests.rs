@@ -75,6 +75,7 @@ impl Disk {
             pace: PACE,
             deliveries: sender,
             freed: Notify::new(),
+            claims: true,
         });
         let deliveries = Arc::new(Deliveries {
             escrow: escrow.clone(),
@@ -460,5 +461,44 @@ async fn crashes_at_any_time_lose_no_finished_work_and_double_none() {
         let job = escrow.job_now(job);
         assert_eq!((job.settled, job.declined.len()), (1, 0));
     }
+    assert_eq!(worker.drain().await, 0);
+}
+
+#[tokio::test]
+async fn a_result_that_is_drawn_first_earns_when_its_job_is_final() {
+    let (escrow, disk) = (Arc::new(FakeEscrow::default()), Disk::new());
+    escrow.draw();
+    let jobs = ["upheld", "undecided", "overturned"].map(|text| escrow.submit(text));
+    escrow.fail("deliver", &[Fault::AnswerLost]);
+    let worker = disk.start(&escrow, Duration::ZERO).await;
+    let metrics = worker.metrics.clone();
+    escrow
+        .until("all are delivered", |_| {
+            metrics.delivered.load(Relaxed) == 3
+        })
+        .await;
+    assert_eq!(worker.totals().earned, Tokens::ZERO);
+    assert_eq!(metrics.awaited.load(Relaxed), 3);
+    let earnings = Earnings {
+        escrow: escrow.clone(),
+        journal: worker.journal.clone(),
+        metrics: metrics.clone(),
+        every: Duration::from_millis(5),
+    };
+    let counting = tokio::spawn(earnings.run());
+    let ends = [JobState::Settled, JobState::Undecided, JobState::Refunded];
+    for (job, end) in jobs.into_iter().zip(ends) {
+        escrow.change(job, |job| job.state = end);
+    }
+    escrow
+        .until("all are counted", |_| {
+            worker.journal.awaited().expect("reads").is_empty()
+        })
+        .await;
+    assert_eq!(worker.totals().earned, Tokens(98 + 50));
+    assert_eq!(worker.totals().delivered, 3);
+    counting.abort();
+    let _ = counting.await;
+    assert_eq!(metrics.earned_e8s.load(Relaxed), 148);
     assert_eq!(worker.drain().await, 0);
 }

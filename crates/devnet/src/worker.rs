@@ -4,8 +4,8 @@ use crate::market::until;
 use crate::{Market, Person};
 use anyhow::{Context, Result, bail, ensure};
 use candid::Principal;
-use emc_protocol::ModelRef;
 use emc_protocol::model::{ModelFile, PublishModel, Task};
+use emc_protocol::{ModelRef, Role};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
@@ -145,6 +145,23 @@ impl Worker {
         source: &ModelSource,
         model: &ModelRef,
     ) -> Result<Self> {
+        let roles = [Role::Compute];
+        Self::prepare_as(market, folder, name, owner, source, model, &roles)
+    }
+
+    /// The same for a node with these roles.
+    ///
+    /// # Errors
+    /// As [`Worker::prepare`].
+    pub fn prepare_as(
+        market: &Market,
+        folder: &Path,
+        name: &str,
+        owner: &Person,
+        source: &ModelSource,
+        model: &ModelRef,
+        roles: &[Role],
+    ) -> Result<Self> {
         if folder.exists() {
             fs::remove_dir_all(folder).with_context(|| format!("clearing {}", folder.display()))?;
         }
@@ -164,7 +181,16 @@ impl Worker {
             "[node]\nidentity = \"identity.pem\"\ndata_dir = \"data\""
         )?;
         writeln!(config, "owner = \"{}\"", owner.principal())?;
-        writeln!(config, "[work]\npoll_interval_ms = 100")?;
+        let roles = roles.iter().map(|role| match role {
+            Role::Compute => "\"compute\"",
+            Role::Validator => "\"validator\"",
+        });
+        let roles: Vec<&str> = roles.collect();
+        writeln!(config, "roles = [{}]", roles.join(", "))?;
+        writeln!(
+            config,
+            "[work]\npoll_interval_ms = 100\naudit_interval_ms = 200"
+        )?;
         writeln!(config, "[metrics]\naddress = \"127.0.0.1:{port}\"")?;
         writeln!(config, "[[model]]\nid = \"{}\"", model.id)?;
         if let Some(version) = model.version {
@@ -198,8 +224,23 @@ impl Worker {
         source: &ModelSource,
         model: &ModelRef,
     ) -> Result<Self> {
+        Self::start_as(market, folder, owner, source, model, &[Role::Compute])
+    }
+
+    /// The same for a node with these roles.
+    ///
+    /// # Errors
+    /// As [`Worker::start`].
+    pub fn start_as(
+        market: &Market,
+        folder: &Path,
+        owner: &Person,
+        source: &ModelSource,
+        model: &ModelRef,
+        roles: &[Role],
+    ) -> Result<Self> {
         let name = format!("node of {}", owner.name);
-        let mut worker = Self::prepare(market, folder, &name, owner, source, model)?;
+        let mut worker = Self::prepare_as(market, folder, &name, owner, source, model, roles)?;
         worker.run()?;
         Ok(worker)
     }

@@ -85,6 +85,7 @@ pub async fn execute(path: &Path) -> anyhow::Result<ExitCode> {
         }
     };
     list.ok("settings", path.display());
+    list.ok("roles", config.node.roles_shown());
     let key = check_machine(&mut list, &config);
     let endpoints = match config.endpoints() {
         Ok(endpoints) => Some(endpoints),
@@ -213,7 +214,7 @@ async fn check_network(
         }
     };
     for model in &config.models {
-        check_model(list, &registry, model).await;
+        check_model(list, &registry, model, config.node.validates()).await;
     }
     if has_key {
         let me = client.principal();
@@ -241,7 +242,7 @@ async fn check_network(
     }
 }
 
-async fn check_model(list: &mut List, registry: &Registry, model: &Model) {
+async fn check_model(list: &mut List, registry: &Registry, model: &Model, validates: bool) {
     let what = "model";
     let entry = match catalogue::look_up(registry, model).await {
         Ok(entry) => entry,
@@ -255,6 +256,13 @@ async fn check_model(list: &mut List, registry: &Registry, model: &Model) {
         }
     };
     let named = format!("{} version {}", entry.id, entry.version);
+    let terms = entry.terms.as_ref().and_then(|terms| terms.audit.as_ref());
+    if validates && (!entry.listed || terms.is_none()) {
+        list.note(
+            what,
+            format!("{named} is not listed with audit terms: its results are not audited"),
+        );
+    }
     let hashing = model.clone();
     let checked =
         tokio::task::spawn_blocking(move || catalogue::check_files(&hashing, &entry)).await;
@@ -295,6 +303,14 @@ fn check_node(
         match node.status {
             Some(NodeStatus::Active | NodeStatus::Draining) => {
                 list.ok("registration", format!("owner {}", node.owner));
+                let registered = node.roles.iter().flatten().copied();
+                let registered: std::collections::BTreeSet<_> = registered.collect();
+                if registered != config.node.roles.iter().copied().collect() {
+                    list.note(
+                        "registration",
+                        "the registered roles are not those of the settings: `emc-worker run` updates them",
+                    );
+                }
             }
             status => list.missing(
                 "registration",

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use candid::Principal;
-use clap::Args;
-use emc_protocol::Tokens;
+use clap::{Args, ValueEnum};
+use emc_protocol::{Role, Tokens};
 
 use crate::config::Config;
 use crate::config_template::{Given, GivenModel, GivenNetwork, render};
@@ -34,6 +34,9 @@ pub struct Init {
     /// Who is paid and stakes: the principal that `emc identity show` prints.
     #[arg(long)]
     owner: Option<Principal>,
+    /// What the node does: take jobs, or check other nodes' results, or (given twice) both.
+    #[arg(long = "role", value_enum, value_name = "ROLE", default_values_t = [GivenRole::Compute])]
+    roles: Vec<GivenRole>,
     /// A model to serve: its id in the catalogue.
     #[arg(long, value_name = "ID", requires = "path")]
     model: Option<String>,
@@ -52,6 +55,24 @@ pub struct Init {
     /// Jobs at a time, for each model.
     #[arg(long, value_name = "JOBS", default_value_t = 4)]
     concurrency: u32,
+}
+
+/// A role on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum GivenRole {
+    /// Takes jobs.
+    Compute,
+    /// Checks other nodes' results and votes.
+    Validator,
+}
+
+impl From<GivenRole> for Role {
+    fn from(role: GivenRole) -> Self {
+        match role {
+            GivenRole::Compute => Self::Compute,
+            GivenRole::Validator => Self::Validator,
+        }
+    }
 }
 
 impl Init {
@@ -116,9 +137,16 @@ impl Init {
         if self.echo {
             models.push(priced(GivenModel::echo()));
         }
+        let mut roles: Vec<Role> = vec![];
+        for role in self.roles.iter().copied().map(Role::from) {
+            if !roles.contains(&role) {
+                roles.push(role);
+            }
+        }
         Ok(Given {
             network,
             owner: self.owner,
+            roles,
             models,
         })
     }
@@ -204,6 +232,23 @@ mod tests {
             .expect("reads")
             .to_bytes();
         assert_eq!(again, key, "the key is kept");
+    }
+
+    #[test]
+    fn roles_are_given_once_or_twice() {
+        for (args, roles) in [
+            (&[][..], &[Role::Compute][..]),
+            (&["--role", "validator"], &[Role::Validator]),
+            (
+                &["--role", "validator", "--role", "compute"],
+                &[Role::Validator, Role::Compute],
+            ),
+        ] {
+            let folder = tempfile::tempdir().expect("a temporary folder");
+            init(folder.path(), args).expect("writes");
+            let config = Config::read(&folder.path().join("worker.toml")).expect("reads");
+            assert_eq!(config.node.roles, roles);
+        }
     }
 
     #[test]

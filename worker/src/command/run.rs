@@ -1,15 +1,16 @@
 //! `emc-worker run`: everything together.
 //!
 //! 1. Settings, key, data folder and journal: whatever is wrong with them ends it at once.
-//! 2. The network, for as long as it takes; what the journal owes is delivered from here on.
+//! 2. The network, for as long as it takes; what the journal owes is delivered, and what it has sealed revealed, from
+//!    here on.
 //! 3. Models: looked up, their files checked, engines started.
 //! 4. The registry: registered, offers made right; then a heartbeat.
-//! 5. Work, until drained.
+//! 5. Work by its roles, until drained.
 
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -19,16 +20,18 @@ use emc_client::{Client, Error, Identity, Registry, RetryPolicy};
 use emc_protocol::ModelEntry;
 use emc_protocol::node::UpdateNode;
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinHandle;
 
 use crate::backoff::Backoff;
 use crate::config::{Config, Endpoints, Model};
 use crate::data_dir::DataDir;
 use crate::drain::{self, Stage, reached};
 use crate::escrow_client::EscrowClient;
-use crate::journal::Journal;
+use crate::journal::{Journal, JournalError};
 use crate::metrics::Metrics;
 use crate::registration::{self, Wanted};
-use crate::work::{Deliveries, Pace, Served, Worker};
+use crate::validate::Validator;
+use crate::work::{Deliveries, Earnings, Pace, Served, Worker};
 use crate::{catalogue, hardware, identity, metrics_server};
 
 /// How to run.
@@ -43,6 +46,8 @@ pub struct Run {
 const FAREWELL: Duration = Duration::from_secs(5);
 /// How long one try to connect takes before it is logged.
 const CONNECT: Duration = Duration::from_secs(5);
+/// The time between two looks at delivered jobs that are not final.
+const LOOK_AT_EARNINGS: Duration = Duration::from_secs(10);
 /// Waits between tries to connect, to look up and to register.
 const TRY_FIRST: Duration = Duration::from_secs(1);
 const TRY_LONGEST: Duration = Duration::from_secs(30);
@@ -71,6 +76,9 @@ impl Run {
             .earned_e8s
             .store(u64::try_from(totals.earned.0).unwrap_or(u64::MAX), Relaxed);
         metrics.ever_delivered.store(totals.delivered, Relaxed);
+        metrics
+            .awaited
+            .store(journal.awaited()?.len() as u64, Relaxed);
         if let Some(address) = config.metrics.address {
             let address = metrics_server::serve(address, metrics.clone())
                 .await
@@ -78,14 +86,16 @@ impl Run {
             tracing::info!(%address, "metrics at /metrics, health at /healthz");
         }
         let mut stages = drain::on_signals(Duration::from_secs(self.drain_timeout))?;
-        tracing::info!(%node, url = %endpoints.url.0.url(), escrow = %endpoints.escrow, "starting");
+        let roles = config.node.roles_shown();
+        tracing::info!(%node, roles, url = %endpoints.url.0.url(), escrow = %endpoints.escrow, "starting");
 
         let connected = tokio::select! {
             client = connect(&endpoints, &key) => Some(client?),
             () = reached(&mut stages, Stage::Draining) => None,
         };
         let Some(client) = connected else {
-            return Ok(drain::exit_code(journal.owed()?.len()));
+            let owed = journal.owed()?.len() + journal.sealed_votes()?.len();
+            return Ok(drain::exit_code(owed));
         };
         let station = Station {
             config,
@@ -145,7 +155,7 @@ struct Station {
 }
 
 impl Station {
-    /// Serves until drained; the number of results that are still owed.
+    /// Serves until drained; the number of results and votes that are still owed.
     async fn serve(self, mut stages: watch::Receiver<Stage>) -> anyhow::Result<usize> {
         let pace = Pace {
             poll: Duration::from_millis(self.config.work.poll_interval_ms),
@@ -162,13 +172,24 @@ impl Station {
             longest_wait: pace.longest_wait,
         });
         let delivering = tokio::spawn(deliveries.run(receiver, stages.clone()));
+        let earnings = Earnings {
+            escrow: escrow.clone(),
+            journal: self.journal.clone(),
+            metrics: self.metrics.clone(),
+            every: LOOK_AT_EARNINGS,
+        };
+        let counting = tokio::spawn(earnings.run());
+        let loaded = Arc::new(OnceLock::new());
+        let validating = self.begin_to_validate(&escrow, &loaded, &pace, &stages)?;
 
         let registry = self.client.registry(self.endpoints.registry);
         let ready = tokio::select! {
             ready = self.get_ready(&registry) => Some(ready?),
             () = reached(&mut stages, Stage::Draining) => None,
         };
+        let mut keeping = None;
         if let Some((served, wanted)) = ready {
+            loaded.get_or_init(|| served.clone());
             let worker = Arc::new(Worker {
                 escrow,
                 escrow_id: self.endpoints.escrow,
@@ -179,18 +200,52 @@ impl Station {
                 pace,
                 deliveries: sender,
                 freed: Notify::new(),
+                claims: self.config.node.computes(),
             });
-            let keeping = tokio::spawn(self.keep_registered(wanted));
+            keeping = Some(tokio::spawn(self.keep_registered(wanted)));
             let farewell = tokio::spawn(farewell(registry, stages.clone()));
             tracing::info!("serving");
             worker.run(stages.clone()).await?;
-            keeping.abort();
             // Bounded by its own time.
             let _ = farewell.await;
         } else {
             drop(sender);
         }
-        Ok(delivering.await??)
+        let owed = delivering.await??;
+        let sealed = match validating {
+            Some(validating) => validating.await??,
+            None => 0,
+        };
+        counting.abort();
+        if let Some(keeping) = keeping {
+            keeping.abort();
+        }
+        Ok(owed + sealed)
+    }
+
+    /// Starts to validate, before any model is there: what was committed to before must be revealed in time. `None` for
+    /// a node that does not, and has nothing left of a time when it did.
+    fn begin_to_validate(
+        &self,
+        escrow: &Arc<EscrowClient>,
+        loaded: &Arc<OnceLock<Vec<Arc<Served>>>>,
+        pace: &Pace,
+        stages: &watch::Receiver<Stage>,
+    ) -> anyhow::Result<Option<JoinHandle<Result<usize, JournalError>>>> {
+        if !self.config.node.validates() && self.journal.sealed_votes()?.is_empty() {
+            return Ok(None);
+        }
+        let validator = Arc::new(Validator {
+            escrow: escrow.clone(),
+            escrow_id: self.endpoints.escrow,
+            node: self.client.principal(),
+            journal: self.journal.clone(),
+            metrics: self.metrics.clone(),
+            served: loaded.clone(),
+            poll: Duration::from_millis(self.config.work.audit_interval_ms),
+            longest_wait: pace.longest_wait,
+        });
+        Ok(Some(tokio::spawn(validator.run(stages.clone()))))
     }
 
     /// Engines and registration, for as long as the network takes.
@@ -220,6 +275,7 @@ impl Station {
         let wanted = Wanted {
             public_key: self.key.verifying_key().to_bytes(),
             owner: self.config.node.owner,
+            roles: self.config.node.roles.clone(),
             hardware: hardware::detect(on_gpu),
             offers,
         };

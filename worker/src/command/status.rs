@@ -24,6 +24,7 @@ pub async fn execute(path: &Path) -> anyhow::Result<ExitCode> {
         Err(error) => return Err(error.into()),
     };
     println!("No worker is running.");
+    let roles = ("roles", config.node.roles_shown());
     let file = journal_in(&config.data_dir());
     if !file.exists() {
         println!(
@@ -34,20 +35,40 @@ pub async fn execute(path: &Path) -> anyhow::Result<ExitCode> {
     }
     let journal = Journal::open_any(&file)?;
     let (totals, leases, owed) = (journal.totals()?, journal.leases()?, journal.owed()?);
+    let (votes, sealed) = (journal.vote_totals()?, journal.sealed_votes()?);
     show(&[
+        roles,
         ("unfinished", format!("{} leases", leases.len())),
         (
             "owed",
             format!("{} results; the next start delivers them", owed.len()),
         ),
-        ("delivered", totals.delivered.to_string()),
+        (
+            "sealed",
+            format!("{} votes; the next start reveals them", sealed.len()),
+        ),
+        (
+            "delivered",
+            format!(
+                "{}, {} not final yet",
+                totals.delivered,
+                journal.awaited()?.len()
+            ),
+        ),
         ("declined", totals.declined.to_string()),
         ("lapsed", totals.lost.to_string()),
         (
             "tokens",
             format!("{} in, {} out", totals.prompt_tokens, totals.output_tokens),
         ),
-        ("earned", format!("{} EMC", totals.earned)),
+        ("earned", format!("{} EMC for final jobs", totals.earned)),
+        (
+            "votes",
+            format!(
+                "{} committed, {} revealed, {} missed",
+                votes.committed, votes.revealed, votes.missed
+            ),
+        ),
     ]);
     Ok(ExitCode::SUCCESS)
 }
@@ -71,6 +92,7 @@ async fn of_running(config: &Config) -> ExitCode {
     };
     println!("A worker is running: {}", health.trim());
     show(&[
+        ("roles", config.node.roles_shown()),
         (
             "in flight",
             format!("{} of {} slots", number("jobs_in_flight"), number("slots")),
@@ -99,9 +121,29 @@ async fn of_running(config: &Config) -> ExitCode {
         (
             "earned",
             format!(
-                "{} EMC for {} results, ever",
+                "{} EMC for {} results, ever; {} are not final yet",
                 emc("earned_e8s_total"),
-                number("ever_delivered_total")
+                number("ever_delivered_total"),
+                number("awaited_results")
+            ),
+        ),
+        (
+            "audits",
+            format!(
+                "{} checked, {} s each, {} not possible here",
+                number("audits_computed_total"),
+                seconds_each(&values),
+                number("audits_failed_total")
+            ),
+        ),
+        (
+            "votes",
+            format!(
+                "{} committed, {} revealed, {} missed, {} wait to be revealed",
+                number("votes_committed_total"),
+                number("votes_revealed_total"),
+                number("votes_missed_total"),
+                number("sealed_votes")
             ),
         ),
         (
@@ -113,6 +155,15 @@ async fn of_running(config: &Config) -> ExitCode {
         ),
     ]);
     ExitCode::SUCCESS
+}
+
+/// The mean time of a check.
+fn seconds_each(values: &BTreeMap<&str, &str>) -> String {
+    let value = |name: &str| values.get(name)?.parse::<f64>().ok();
+    match (value("audit_seconds_total"), value("audits_computed_total")) {
+        (Some(seconds), Some(count)) if count > 0.0 => format!("{:.2}", seconds / count),
+        _ => "?".to_owned(),
+    }
 }
 
 fn show(lines: &[(&str, String)]) {
@@ -137,9 +188,12 @@ mod tests {
     fn what_metrics_show_is_read_back() {
         let metrics = Metrics::default();
         metrics.generated(3);
+        metrics.audited(std::time::Duration::from_millis(500));
+        metrics.audited(std::time::Duration::from_millis(1_000));
         let text = metrics.render();
         let values = parse(&text);
         assert_eq!(values["generated_tokens_total"], "3");
+        assert_eq!(seconds_each(&values), "0.75");
         for name in [
             "jobs_in_flight",
             "slots",
@@ -155,6 +209,14 @@ mod tests {
             "earned_e8s_total",
             "ever_delivered_total",
             "escrow_balance_e8s",
+            "awaited_results",
+            "audits_computed_total",
+            "audits_failed_total",
+            "audit_seconds_total",
+            "votes_committed_total",
+            "votes_revealed_total",
+            "votes_missed_total",
+            "sealed_votes",
         ] {
             assert!(values.contains_key(name), "{name}");
         }

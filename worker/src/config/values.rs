@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use emc_protocol::Tokens;
+use emc_protocol::{Role, Tokens};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Unexpected, Visitor};
 
@@ -129,4 +129,32 @@ pub fn heartbeat<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::E
 /// From 0 to 100.
 pub fn percent<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     within(deserializer, (0, 100), "percent").map(|percent| percent as u32)
+}
+
+/// Where the settings do not say.
+pub fn only_compute() -> Vec<Role> {
+    vec![Role::Compute]
+}
+
+/// At least one of `"compute"` and `"validator"`, each once.
+pub fn roles<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Role>, D::Error> {
+    let names = Vec::<String>::deserialize(deserializer)?;
+    let wrong =
+        |what: String| D::Error::custom(format!("{what}: give \"compute\", \"validator\" or both"));
+    let mut roles = vec![];
+    for name in names {
+        let role = match name.as_str() {
+            "compute" => Role::Compute,
+            "validator" => Role::Validator,
+            _ => return Err(wrong(format!("there is no role {name:?}"))),
+        };
+        if roles.contains(&role) {
+            return Err(wrong(format!("the role {name:?} is there twice")));
+        }
+        roles.push(role);
+    }
+    if roles.is_empty() {
+        return Err(wrong("no role".into()));
+    }
+    Ok(roles)
 }

@@ -7,9 +7,12 @@
 //! It has a place in the catalogue like any model: its only file is [`DESCRIPTION`], which names its rules, so that its
 //! root is the same everywhere.
 
+mod check;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use emc_protocol::audit::{AuditTask, Vote};
 use emc_protocol::model::{ModelFile, PublishModel, Task, model_root};
 use emc_protocol::{FinishReason, JobInput};
 use sha2::{Digest, Sha256};
@@ -111,20 +114,25 @@ impl Sequence {
             _ if self.room == 0 => Some(FinishReason::Length),
             _ => None,
         };
-        let mut text = String::new();
-        if let Ok(byte) = u8::try_from(id) {
-            self.pending.push(byte);
-        }
-        match std::str::from_utf8(&self.pending) {
-            Ok(whole) => {
-                text.push_str(whole);
-                self.pending.clear();
-            }
-            // Cut in the middle of a character, which its detokenisation shows.
-            Err(_) if end.is_some() => text.push(char::REPLACEMENT_CHARACTER),
-            Err(_) => {}
-        }
+        let text = text_of(&mut self.pending, id, end.is_some());
         (Event::Token { id, text }, end)
+    }
+}
+
+/// The text that has become certain with a token.
+fn text_of(pending: &mut Vec<u8>, id: u32, is_last: bool) -> String {
+    if let Ok(byte) = u8::try_from(id) {
+        pending.push(byte);
+    }
+    match std::str::from_utf8(pending) {
+        Ok(whole) => {
+            let text = whole.to_owned();
+            pending.clear();
+            text
+        }
+        // Cut in the middle of a character, which its detokenisation shows.
+        Err(_) if is_last => char::REPLACEMENT_CHARACTER.to_string(),
+        Err(_) => String::new(),
     }
 }
 
@@ -183,6 +191,10 @@ impl Engine for Echo {
             events.push((key, Event::Finished(reason)));
         }
         Ok(events)
+    }
+
+    fn verify(&mut self, task: &AuditTask, prompt: &[u32]) -> Result<Vote, EngineError> {
+        check::check(task, prompt.len())
     }
 
     fn cancel(&mut self, key: SequenceKey) {

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use emc_inference::{
-    ChatMessage, DType, Device, EngineOptions, LoadOptions, Model, SamplingParams, SequenceId,
+    ChatMessage, Claim, DType, Device, EngineOptions, LoadOptions, Model, Probe, SamplingParams,
+    SequenceId,
 };
+use emc_protocol::audit::{AuditTask, Vote};
 use emc_protocol::job::ChatRole;
 use emc_protocol::model::{ModelFile, model_root};
 use emc_protocol::{FinishReason, JobInput, Parameters};
@@ -150,6 +152,24 @@ fn refusal(error: emc_inference::Error) -> EngineError {
     }
 }
 
+/// Why a check was not made. What the machine failed at may go better another time; what it was asked will not.
+fn unchecked(error: emc_inference::Error) -> EngineError {
+    match error {
+        emc_inference::Error::Libtorch(_) | emc_inference::Error::Device(_) => {
+            EngineError::Broken(error.to_string())
+        }
+        other => refusal(other),
+    }
+}
+
+fn reason_of(reason: FinishReason) -> emc_inference::FinishReason {
+    match reason {
+        FinishReason::Stop => emc_inference::FinishReason::Stop,
+        FinishReason::Length => emc_inference::FinishReason::Length,
+        FinishReason::StopString => emc_inference::FinishReason::StopString,
+    }
+}
+
 impl Engine for Llm {
     fn prompt(&mut self, input: &JobInput) -> Result<Vec<u32>, EngineError> {
         let model = self.engine.model();
@@ -212,6 +232,41 @@ impl Engine for Llm {
             events.push((key, event));
         }
         Ok(events)
+    }
+
+    fn verify(&mut self, task: &AuditTask, prompt: &[u32]) -> Result<Vote, EngineError> {
+        let params = SamplingParams {
+            stop: task.parameters.stop.clone(),
+            ..sampling(&task.parameters, task.seed)
+        };
+        let claim = Claim {
+            prompt,
+            ids: &task.output.ids,
+            reason: reason_of(task.output.finish_reason),
+            text: &task.output.text,
+            params: &params,
+            context: task.context as usize,
+        };
+        let probes = task.probes.iter().map(|probe| Probe {
+            position: probe.position,
+            decoy: probe.decoy,
+        });
+        let probes: Vec<Probe> = probes.collect();
+        let levels = task.terms.levels.iter().map(|level| level.above_milli);
+        let levels: Vec<u32> = levels.collect();
+        let model = self.engine.model();
+        let found = model.verify(&claim, &probes, &levels).map_err(unchecked)?;
+        Ok(Vote {
+            positions: found.positions,
+            matches: found.matches,
+            largest_gap_milli: found.largest_gap_milli,
+            mean_gap_milli: found.mean_gap_milli,
+            above: found.above,
+            prompt_tokens: found.prompt_tokens,
+            ends_right: found.ends_right,
+            text_right: found.text_right,
+            differences: found.differences,
+        })
     }
 
     fn cancel(&mut self, key: SequenceKey) {

@@ -1,5 +1,5 @@
 //! The thread on which an engine lives: one loop of commands and steps. Jobs join and leave between steps; those that
-//! find no room wait in line.
+//! find no room wait in line. Answers of other machines are checked one at a time, between the steps.
 //!
 //! An engine that fails as a whole, by an error or a panic, fails the sequences that it had and is made anew.
 
@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel}
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use emc_protocol::audit::{AuditTask, Vote};
 use emc_protocol::{JobInput, TextOutput};
 use tokio::sync::oneshot;
 
@@ -28,6 +29,22 @@ enum Command {
     Prompt(JobInput, oneshot::Sender<Result<Vec<u32>, EngineError>>),
     Start(SequenceKey, Box<Waiting>),
     Cancel(SequenceKey),
+    Verify(Box<Check>),
+}
+
+/// An answer to be checked.
+struct Check {
+    task: AuditTask,
+    done: oneshot::Sender<Result<Checked, EngineError>>,
+}
+
+/// What a check found.
+#[derive(Debug, Clone)]
+pub struct Checked {
+    /// The vote.
+    pub vote: Vote,
+    /// How long it took, waiting in line not counted.
+    pub took: Duration,
 }
 
 struct Waiting {
@@ -104,6 +121,19 @@ impl EngineHandle {
             .unwrap_or_else(|_| Err(EngineError::Broken("its thread ended".into())))
     }
 
+    /// Checks an answer that another machine made, once its turn has come.
+    ///
+    /// # Errors
+    /// As [`Engine::prompt`] and [`Engine::verify`].
+    pub async fn verify(&self, task: AuditTask) -> Result<Checked, EngineError> {
+        let (done, checked) = oneshot::channel();
+        let check = Box::new(Check { task, done });
+        let _ = self.commands.send(Command::Verify(check));
+        checked
+            .await
+            .unwrap_or_else(|_| Err(EngineError::Broken("its thread ended".into())))
+    }
+
     /// Begins a sequence, or puts it in line.
     pub fn start(&self, start: Start) -> Generation {
         let key = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -174,6 +204,7 @@ struct EngineThread {
     metrics: Arc<Metrics>,
     running: BTreeMap<SequenceKey, Sequence>,
     waiting: VecDeque<(SequenceKey, Box<Waiting>)>,
+    checks: VecDeque<Box<Check>>,
     backoff: Backoff,
 }
 
@@ -191,6 +222,7 @@ impl EngineThread {
             metrics,
             running: BTreeMap::new(),
             waiting: VecDeque::new(),
+            checks: VecDeque::new(),
             backoff: Backoff::new(RESTART_FIRST, RESTART_LONGEST),
         }
     }
@@ -206,12 +238,14 @@ impl EngineThread {
             if !self.running.is_empty() {
                 self.step();
             }
+            self.check_one();
         }
     }
 
     /// Takes what has come, waiting for something if there is nothing else to do. False when all handles are gone.
     fn take_commands(&mut self) -> bool {
-        if self.engine.is_some() && self.running.is_empty() && self.waiting.is_empty() {
+        let idle = self.running.is_empty() && self.waiting.is_empty() && self.checks.is_empty();
+        if self.engine.is_some() && idle {
             match self.commands.recv() {
                 Ok(command) => self.obey(command),
                 Err(_) => return false,
@@ -243,6 +277,7 @@ impl EngineThread {
                 let _ = answer.send(tokens);
             }
             Command::Start(key, waiting) => self.waiting.push_back((key, waiting)),
+            Command::Verify(check) => self.checks.push_back(check),
             Command::Cancel(key) => {
                 self.waiting.retain(|(waiting, _)| *waiting != key);
                 if self.running.remove(&key).is_some() {
@@ -309,6 +344,31 @@ impl EngineThread {
             }
         }
         self.metrics.generated(tokens);
+    }
+
+    /// Checks the answer that has waited longest. A panic over a strange one is that check's alone: it has a cache of
+    /// its own, and what runs goes on.
+    fn check_one(&mut self) {
+        let Some(engine) = &mut self.engine else {
+            return;
+        };
+        let Some(Check { task, done }) = self.checks.pop_front().map(|check| *check) else {
+            return;
+        };
+        if done.is_closed() {
+            return;
+        }
+        let begin = Instant::now();
+        let vote = unpanicked(|| {
+            let input = task.input.as_ref().ok_or_else(|| {
+                let why = "this kind of job is not known here; the node's software is older";
+                EngineError::Unsuitable(why.into())
+            })?;
+            let prompt = engine.prompt(input)?;
+            engine.verify(&task, &prompt)
+        });
+        let took = begin.elapsed();
+        let _ = done.send(vote.map(|vote| Checked { vote, took }));
     }
 
     /// Uses the engine. If that breaks it, everything that it ran fails.

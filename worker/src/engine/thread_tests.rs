@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::engine::echo::Echo;
+use crate::fake_escrow::audits::task as echo_task;
 use emc_protocol::{FinishReason, Parameters};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -109,6 +110,13 @@ impl Engine for Fragile {
         Ok(events)
     }
 
+    fn verify(&mut self, task: &AuditTask, prompt: &[u32]) -> Result<Vote, EngineError> {
+        match task.output.text.as_str() {
+            "panic" => panic!("a prompt of the wrong shape"),
+            _ => self.echo.verify(task, prompt),
+        }
+    }
+
     fn cancel(&mut self, key: SequenceKey) {
         self.echo.cancel(key);
         self.key = None;
@@ -173,4 +181,39 @@ async fn an_engine_that_cannot_be_made_says_why() {
         .await
         .err();
     assert_eq!(error, Some(EngineError::Broken("at the disco".into())));
+}
+
+#[tokio::test]
+async fn answers_are_checked_between_the_steps_of_those_that_run() {
+    let slow: Factory = Box::new(|| Ok(Box::new(Echo::new(Duration::from_millis(5)))));
+    let engine = spawn(slow).await;
+    let mut running = engine.start(start("an answer that takes a while", &[]));
+    let checked = engine.verify(echo_task("checked")).await.expect("checks");
+    assert!(checked.vote.text_right && checked.vote.largest_gap_milli == 0);
+    assert!(
+        running.so_far().ids().len() < 28,
+        "it waited for the answer"
+    );
+    let text = running.finished().await.expect("answers").text;
+    assert_eq!(text, "an answer that takes a while");
+}
+
+#[tokio::test]
+async fn a_check_that_panics_or_cannot_be_done_disturbs_nothing() {
+    let made = Arc::new(AtomicU32::new(0));
+    let engine = spawn(fragile(made.clone())).await;
+    let mut running = engine.start(start("goes on", &[]));
+    let mut strange = echo_task("strange");
+    strange.output.text = "panic".into();
+    let error = engine.verify(strange).await.expect_err("fails");
+    assert_eq!(
+        error,
+        EngineError::Broken("a prompt of the wrong shape".into())
+    );
+    let mut unknown = echo_task("unknown");
+    unknown.input = None;
+    let error = engine.verify(unknown).await.expect_err("fails");
+    assert!(matches!(error, EngineError::Unsuitable(_)), "{error}");
+    assert_eq!(running.finished().await.expect("answers").text, "goes on");
+    assert_eq!(made.load(Ordering::Relaxed), 1);
 }

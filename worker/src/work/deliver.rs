@@ -8,11 +8,12 @@ use candid::Principal;
 use emc_protocol::job::AttemptEnd;
 use emc_protocol::limits::{CHUNK_BYTES, OUTPUT_BYTES, OUTPUT_INLINE_BYTES, UPLOAD_CHUNKS};
 use emc_protocol::work::{ChunkArgs, DeliverReply};
-use emc_protocol::{Job, PostingAccount, Seconds, Tokens, canonical};
+use emc_protocol::{Job, Seconds, Tokens, canonical};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
+use super::earnings::{e8s, is_final, paid_to_owner};
 use crate::backoff::Backoff;
 use crate::delivery::Owed;
 use crate::drain::{Stage, reached};
@@ -123,8 +124,13 @@ impl<E: Escrow> Deliveries<E> {
         self.escrow.deliver(args).await
     }
 
-    async fn accepted(&self, owed: &Owed, paid: Tokens) {
-        tracing::info!(%paid, tokens = owed.args.usage.output_tokens, "delivered");
+    /// `paid` is `None` where the draw, and perhaps an audit, is still to come.
+    async fn accepted(&self, owed: &Owed, paid: Option<Tokens>) {
+        let tokens = owed.args.usage.output_tokens;
+        match paid {
+            Some(paid) => tracing::info!(%paid, tokens, "delivered"),
+            None => tracing::info!(tokens, "delivered; paid once it was drawn or audited"),
+        }
         let stored = owed.clone();
         self.note(move |journal| journal.delivered(&stored, paid))
             .await;
@@ -133,10 +139,8 @@ impl<E: Escrow> Deliveries<E> {
             (&self.metrics.delivered, 1),
             (&self.metrics.prompt_tokens, usage.prompt_tokens),
             (&self.metrics.output_tokens, usage.output_tokens),
-            (
-                &self.metrics.earned_e8s,
-                u64::try_from(paid.0).unwrap_or(u64::MAX),
-            ),
+            (&self.metrics.earned_e8s, paid.map_or(0, e8s)),
+            (&self.metrics.awaited, u64::from(paid.is_none())),
             (&self.metrics.ever_delivered, 1),
         ];
         for (counter, more) in counts {
@@ -200,7 +204,11 @@ impl<E: Escrow> Delivery<E> {
             };
             let error = match sent {
                 Ok(reply) => {
-                    self.all.accepted(&owed, reply.paid).await;
+                    // A state that this version does not know is not the last one.
+                    let is_final = reply.state.is_some_and(is_final);
+                    self.all
+                        .accepted(&owed, is_final.then_some(reply.paid))
+                        .await;
                     break;
                 }
                 Err(error) => error,
@@ -243,7 +251,9 @@ impl<E: Escrow> Delivery<E> {
     async fn settle_by_looking(&self, owed: &Owed) -> bool {
         match self.all.escrow.job(owed.args.job_id).await {
             Ok(job) if is_ours(&job, owed, self.all.node) => {
-                self.all.accepted(owed, paid_to_owner(&job, owed)).await;
+                let is_final = job.state.is_some_and(is_final);
+                let paid = is_final.then(|| paid_to_owner(&job, owed.key()));
+                self.all.accepted(owed, paid).await;
                 true
             }
             Ok(_) => {
@@ -267,29 +277,6 @@ fn is_ours(job: &Job, owed: &Owed, node: Principal) -> bool {
             && attempt.node == node
             && attempt.end == Some(AttemptEnd::Delivered)
     })
-}
-
-/// What the owner got for the job by its postings.
-fn paid_to_owner(job: &Job, owed: &Owed) -> Tokens {
-    let owner = job
-        .attempts
-        .iter()
-        .find(|attempt| attempt.number == owed.args.attempt)
-        .map(|attempt| attempt.owner);
-    // An owner who is his own requester gets his rest back as well: then the charge is the better answer.
-    if owner == Some(job.requester) {
-        return owed.args.charge;
-    }
-    let to_owner = |account: &Option<PostingAccount>| match account {
-        Some(PostingAccount::Available(principal)) => Some(*principal) == owner,
-        _ => false,
-    };
-    let paid: i128 = job
-        .postings
-        .iter()
-        .filter(|posting| to_owner(&posting.account) && posting.amount > 0)
-        .fold(0, |sum: i128, posting| sum.saturating_add(posting.amount));
-    Tokens(paid.unsigned_abs())
 }
 
 #[cfg(test)]
