@@ -120,6 +120,7 @@ fn an_overturned_job_is_refunded_and_its_bond_burned() {
     assert_eq!(world.report(ReportFate::AnswerLost), "answer lost");
     assert_eq!(bond_of(&world, 0).burning, checking.bond);
     assert_eq!(world.report(ReportFate::Arrives), "repeated");
+    assert_eq!(world.report(ReportFate::Arrives), "nothing to say");
     assert_eq!(world.burned[&world.nodes[0].id], checking.bond.0);
     assert_eq!(world.nodes[0].stake, stake - checking.bond.0);
     assert_eq!(world.state.bonds.get(&world.nodes[0].id), None);
