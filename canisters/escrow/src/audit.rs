@@ -23,13 +23,15 @@ use emc_protocol::{ApiError, ByteBuf, JobId, Timestamp, Tokens, error::code};
 
 /// Audits of one validator that a list shows.
 const LISTED: usize = 50;
+/// Seats of one validator that are looked at for them: most wait for the other validators.
+const SEATS_LOOKED_AT: usize = 500;
 
 // --- what validators see ---
 
 /// The caller's audits that wait for it.
 pub fn list(state: &State, caller: Principal) -> Vec<AuditSummary> {
     let mine = state.assigned.range((caller, 0)..=(caller, u64::MAX));
-    mine.take(LISTED)
+    mine.take(SEATS_LOOKED_AT)
         .filter_map(|entry| {
             let id = entry.key().1;
             let (job, audit) = (state.jobs.get(&id)?, state.audits.get(&id)?);
@@ -51,6 +53,7 @@ pub fn list(state: &State, caller: Principal) -> Vec<AuditSummary> {
                     .map_or(Tokens::ZERO, |checking| checking.vote_fee),
             })
         })
+        .take(LISTED)
         .collect()
 }
 

@@ -2,7 +2,7 @@
 //! and drawn from in the message that brings them, so that nobody can act between knowing them and the draw. While they
 //! are asked for, the feed is not applied: the validators are those of before (`pull`).
 //!
-//! The same number of bytes serves all requests of a round; what is drawn for a job follows from them and its number
+//! The same bytes serve all requests of a round; what is drawn for a job follows from them and its number
 //! (`emc_protocol::draw`), and is recorded, so that anyone can recompute it.
 
 use crate::audit;
@@ -14,11 +14,14 @@ use crate::state::State;
 use candid::Principal;
 use emc_protocol::audit::{Candidate, FIRST_COMMITTEE, SECOND_COMMITTEE};
 use emc_protocol::{JobId, Timestamp, draw};
+use std::collections::BTreeSet;
 
 /// Requests that one round serves, in the one message that brings the random bytes.
 pub const PER_ROUND: usize = 50;
 /// Validators of a model that can be drawn from at once.
 const CANDIDATES: usize = 256;
+/// Validators of a model that are looked at to find them.
+const LOOK: usize = 1_024;
 
 /// Puts a request into the draw queue.
 pub(crate) fn request(state: &mut State, job: JobId, what: Draw) {
@@ -110,7 +113,7 @@ fn open_round(state: &mut State, now: Timestamp, id: JobId, job: &mut JobRecord,
         // A fresh committee, where there are enough others for one.
         let others = |c: &&CandidateRecord| before.seats.iter().all(|seat| seat.owner != c.owner);
         let fresh: Vec<CandidateRecord> = candidates.iter().filter(others).copied().collect();
-        if owners(&fresh) >= SECOND_COMMITTEE {
+        if owners(fresh.iter().map(|candidate| candidate.owner)) >= SECOND_COMMITTEE {
             candidates = fresh;
         }
     }
@@ -159,48 +162,52 @@ fn open_round(state: &mut State, now: Timestamp, id: JobId, job: &mut JobRecord,
     state.queue_due(id, until);
 }
 
-/// Who may audit a job: validators of its model, but neither the worker's owner's nor the requester's.
-fn candidates(state: &State, job: &JobRecord) -> Vec<CandidateRecord> {
-    let worker = job.attempts.last().map(|attempt| attempt.owner);
-    let concerned = |node: &Principal, owner: &Principal| {
-        Some(*owner) == worker || [node, owner].contains(&&job.requester)
-    };
-    let first = (job.model, Principal::from_slice(&[]));
+/// Validators of a model whose offered context covers so many tokens of prompt and output, as an offer must for a claim;
+/// looks at a bounded number.
+fn validators(
+    state: &State,
+    model: u32,
+    tokens: u64,
+) -> impl Iterator<Item = CandidateRecord> + '_ {
+    let first = (model, Principal::from_slice(&[]));
     state
         .validators
         .range(first..)
-        .take_while(|entry| entry.key().0 == job.model)
+        .take_while(move |entry| entry.key().0 == model)
+        .take(LOOK)
         .map(|entry| (entry.key().1, entry.value()))
-        .filter(|(node, record)| !concerned(node, &record.owner))
-        .take(CANDIDATES)
+        .filter(move |(_, record)| tokens <= u64::from(record.context))
         .map(|(node, record)| CandidateRecord {
             node,
             owner: record.owner,
             weight: record.stake,
         })
+}
+
+/// Who may audit a job: validators that can recompute it, but neither the worker's owner's nor the requester's.
+fn candidates(state: &State, job: &JobRecord) -> Vec<CandidateRecord> {
+    let worker = job.attempts.last().map(|attempt| attempt.owner);
+    let concerned =
+        |c: &CandidateRecord| Some(c.owner) == worker || [c.node, c.owner].contains(&job.requester);
+    let tokens = job.estimate + u64::from(job.parameters.max_tokens);
+    validators(state, job.model, tokens)
+        .filter(|candidate| !concerned(candidate))
+        .take(CANDIDATES)
         .collect()
 }
 
 /// Distinct owners among candidates.
-fn owners(candidates: &[CandidateRecord]) -> usize {
-    let mut owners: Vec<Principal> = candidates.iter().map(|c| c.owner).collect();
-    owners.sort();
-    owners.dedup();
-    owners.len()
+fn owners(candidates: impl IntoIterator<Item = Principal>) -> usize {
+    candidates.into_iter().collect::<BTreeSet<_>>().len()
 }
 
-/// Distinct owners whose validators serve a model, a requester's own not counted; looks at a bounded number.
-pub fn validator_owners(state: &State, model: u32, requester: Option<Principal>) -> usize {
-    let first = (model, Principal::from_slice(&[]));
-    let mut owners: Vec<Principal> = state
-        .validators
-        .range(first..)
-        .take_while(|entry| entry.key().0 == model)
-        .take(CANDIDATES)
-        .map(|entry| entry.value().owner)
-        .filter(|owner| Some(*owner) != requester)
-        .collect();
-    owners.sort();
-    owners.dedup();
-    owners.len()
+/// Distinct owners whose validators can recompute so many tokens of a model, a requester's own not counted.
+pub fn validator_owners(
+    state: &State,
+    model: u32,
+    tokens: u64,
+    requester: Option<Principal>,
+) -> usize {
+    let others = validators(state, model, tokens).map(|candidate| candidate.owner);
+    owners(others.filter(|owner| Some(*owner) != requester))
 }

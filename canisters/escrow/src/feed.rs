@@ -132,11 +132,12 @@ fn apply_node(state: &mut State, sequence: u64, change: &NodeChange) {
         }
     }
     if node.votes() {
-        let validator = ValidatorRecord {
-            owner: node.owner,
-            stake: node.stake,
-        };
         for offer in &node.offers {
+            let validator = ValidatorRecord {
+                owner: node.owner,
+                stake: node.stake,
+                context: offer.context,
+            };
             state.validators.insert((offer.model, change.id), validator);
         }
     }

@@ -44,7 +44,8 @@ pub fn medians(votes: &[&VoteRecord]) -> Option<Vec<i64>> {
     Some((0..probes).map(median).collect())
 }
 
-/// True if a vote's differences are those of a validator that ran the model: compared at the probes that both have.
+/// True if a vote's differences are those of a validator that ran the model: compared at the probes that both have. An
+/// output without tokens has no probes, and nothing to contradict a vote by.
 pub fn agrees(vote: &VoteRecord, medians: &[i64], tolerance_milli: u32) -> bool {
     let compared = vote.differences.len().min(medians.len());
     let near = vote
@@ -55,7 +56,7 @@ pub fn agrees(vote: &VoteRecord, medians: &[i64], tolerance_milli: u32) -> bool 
             (i64::from(**difference) - **median).unsigned_abs() <= u64::from(tolerance_milli)
         })
         .count();
-    compared > 0 && 4 * near >= QUARTERS * compared
+    4 * near >= QUARTERS * compared
 }
 
 /// What a vote says, where it counts.

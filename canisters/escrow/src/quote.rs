@@ -90,7 +90,12 @@ pub fn quote(state: &State, now: Timestamp, args: &QuoteArgs) -> Result<Quote, A
                 vote_fee,
                 chance,
                 bond: lowest.map(|lowest| bond::size(&settings, chance, lowest)),
-                validator_owners: draw::validator_owners(state, number, None) as u64,
+                validator_owners: draw::validator_owners(
+                    state,
+                    number,
+                    measured.estimate + u64::from(max_tokens),
+                    None,
+                ) as u64,
                 least_owners: settings.least_owners,
                 weak: max_tokens < WEAK,
             }

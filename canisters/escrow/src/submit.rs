@@ -309,7 +309,8 @@ fn checking(
         );
         return Err(ApiError::new(code::NOT_AUDITABLE, message));
     }
-    let owners = draw::validator_owners(state, model, Some(caller));
+    let tokens = measured.estimate + u64::from(job.parameters.max_tokens);
+    let owners = draw::validator_owners(state, model, tokens, Some(caller));
     if owners < settings.least_owners as usize {
         let message = format!(
             "Validators of {owners} owners serve this model, {} are needed for an audit: submit without assurance, or later.",

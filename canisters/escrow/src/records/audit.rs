@@ -391,6 +391,9 @@ pub struct ValidatorRecord {
     /// Its stake here.
     #[cbor(n(1), with = "stored::tokens")]
     pub stake: Tokens,
+    /// Longest prompt and output together that it can recompute.
+    #[n(2)]
+    pub context: u32,
 }
 
 /// What of a node's stake is spoken for.

@@ -130,7 +130,7 @@ impl World {
                 0
             }],
             prompt_tokens: task.usage.prompt_tokens,
-            ends_right: true,
+            ends_right: !self.ends_wrong,
             text_right: true,
             differences: match habit {
                 Habit::AlwaysYes => vec![0; task.probes.len()],

@@ -1,14 +1,13 @@
-//! Bonds, draws, votes and verdicts, and what becomes of the money.
+//! Draws, votes and verdicts, and what becomes of the money.
 
 use super::auditors::{Habit, ReportFate};
 use super::invariants::check;
 use super::world::*;
-use crate::movement::{Account, Reason};
+use crate::movement::Reason;
 use crate::records::*;
-use crate::{audit, bond, quote};
+use crate::{audit, bond};
 use emc_protocol::audit::*;
 use emc_protocol::error::code;
-use emc_protocol::escrow::QuoteArgs;
 use emc_protocol::*;
 
 const HONEST: fn(usize) -> Habit = |_| Habit::Honest;
@@ -132,21 +131,6 @@ fn an_overturned_job_is_refunded_and_its_bond_burned() {
 }
 
 #[test]
-fn an_escrow_that_counts_anew_goes_on_where_the_registry_is() {
-    let mut world = world();
-    world.reported = 41;
-    world.delivered_job(Assurance::Always, false);
-    draw(&mut world);
-    let report = crate::report::next(&mut world.state, world.now).unwrap();
-    assert_eq!(report.number, 1);
-    crate::report::applied(&mut world.state, 41);
-    check(&world);
-    assert_eq!(world.report(ReportFate::Arrives), "applied");
-    assert_eq!(world.reported, 42);
-    check(&world);
-}
-
-#[test]
 fn a_job_that_is_not_drawn_settles_and_pays_its_share_for_those_that_are() {
     let mut world = world();
     world.change_audit_settings(|audit| audit.sample_rate = 1);
@@ -171,12 +155,10 @@ fn a_job_that_is_not_drawn_settles_and_pays_its_share_for_those_that_are() {
 }
 
 #[test]
-fn auditors_of_sampled_jobs_are_paid_from_the_pool_and_then_the_treasury() {
+fn auditors_of_sampled_jobs_are_paid_from_the_pool() {
     let mut world = world();
     world.change_audit_settings(|audit| (audit.sample_rate, audit.second_look) = (10_000, 0));
     let id = world.delivered_job(Assurance::Sampled, false);
-    // The chance is so certain that the pool has all of it; take some away as a poorer pool would have it.
-    world.state.configure(|_| {});
     draw(&mut world);
     let pool = world.state.books.audits();
     world.play_round(id, HONEST);
@@ -213,6 +195,87 @@ fn an_empty_pool_pays_what_it_has_and_never_more() {
     check(&world);
     assert_eq!(world.job(id).stage, Stage::Settled);
     assert_eq!(paid(&world, id, Reason::Vote), (pool.0 / 3 * 3) as i128);
+}
+
+#[test]
+fn the_treasury_adds_what_the_pool_lacks() {
+    let mut world = world();
+    world.change_audit_settings(|audit| (audit.sample_rate, audit.second_look) = (1_500, 0));
+    world.nodes[0].stake = Tokens::emc(1_000_000).0;
+    world.pull();
+    world
+        .state
+        .configure(|config| config.settings.treasury_share = 1_000);
+    let lease = world.leased_job(0);
+    world
+        .deliver(0, &world.delivery(0, &lease, &answer(40)))
+        .unwrap();
+    let id = world.delivered_job(Assurance::Sampled, false);
+    let seed = (0..=255u8)
+        .map(|n| [n; 32])
+        .find(|seed| draw::is_drawn(seed, id, 1_500))
+        .expect("one of 256");
+    world.draw(seed);
+    let (pool, treasury) = (world.state.books.audits(), world.state.books.treasury());
+    let fee = world.job(id).checking.unwrap().vote_fee;
+    let missing = 3 * fee.0 - pool.0;
+    assert!(missing > 0 && missing <= treasury.0, "the test needs both");
+    world.play_round(id, HONEST);
+    world.draw(seed);
+    check(&world);
+    assert_eq!(paid(&world, id, Reason::Vote), 3 * fee.0 as i128);
+    let share = paid(&world, id, Reason::TreasuryShare) as u128;
+    assert_eq!(world.state.books.audits(), Tokens(0));
+    assert_eq!(world.state.books.treasury().0, treasury.0 - missing + share);
+}
+
+#[test]
+fn an_empty_output_is_overturned_and_costs_no_honest_validator_its_bond() {
+    let mut world = world();
+    world.fund(requester(0), Tokens::emc(10).0);
+    let job = SubmitJob {
+        assurance: Some(Assurance::Always),
+        max_price: Tokens(2_000_000),
+        ..ask("What is the time?", 64)
+    };
+    let id = world.submit(requester(0), job).unwrap().job_id;
+    let lease = world.claim(0, 1).unwrap().remove(0);
+    world
+        .deliver(0, &world.delivery(0, &lease, &answer(0)))
+        .unwrap();
+    draw(&mut world);
+    // It has no end token: no honest validator finds that it ends as it says.
+    world.ends_wrong = true;
+    world.play_round(id, HONEST);
+    draw(&mut world);
+    world.play_round(id, HONEST);
+    check(&world);
+    assert_eq!(world.job(id).stage, Stage::Refunded(Refund::Overturned));
+    assert!((4..13).all(|node| bond_of(&world, node) == BondRecord::default()));
+}
+
+#[test]
+fn who_cannot_recompute_so_long_a_job_is_not_drawn() {
+    let mut world = world();
+    for node in &mut world.nodes[4..8] {
+        node.context = 64;
+    }
+    world.pull();
+    for _ in 0..4 {
+        let id = world.delivered_job(Assurance::Always, false);
+        world.draw([id as u8; 32]);
+        assert!(world.committee(id).iter().all(|&node| node >= 8));
+    }
+    world.change_audit_settings(|audit| audit.least_owners = 6);
+    let job = SubmitJob {
+        assurance: Some(Assurance::Always),
+        max_price: Tokens(2_000_000),
+        ..ask("What is the time?", 64)
+    };
+    assert_eq!(
+        code_of(world.submit(requester(0), job)),
+        code::NOT_AUDITABLE
+    );
 }
 
 #[test]
@@ -479,212 +542,4 @@ fn a_vote_needs_a_seat_its_own_commitment_and_the_right_shape() {
     );
     assert_eq!(code_of(refused), code::BAD_VOTE);
     check(&world);
-}
-
-#[test]
-fn a_bond_is_reserved_with_the_lease_and_no_stake_is_promised_twice() {
-    let mut world = world();
-    world.fund(requester(0), Tokens::emc(100).0);
-    let job = || SubmitJob {
-        assurance: Some(Assurance::Sampled),
-        max_price: Tokens(2_000_000),
-        ..ask("What is the time?", 64)
-    };
-    for _ in 0..5 {
-        world.submit(requester(0), job()).unwrap();
-    }
-    let bond = world.job(1).checking.unwrap().bond.0;
-    world.nodes[0].stake = 3 * bond + bond / 2;
-    world.nodes[0].concurrency = 10;
-    world.pull();
-    // Fifty leases on one stake: only as many as it covers.
-    let leases = world.claim(0, 5).unwrap();
-    assert_eq!(leases.len(), 3);
-    check(&world);
-    assert_eq!(code_of(world.claim(0, 5)), code::NO_BOND);
-    world.decline(0, &leases[0]).unwrap();
-    check(&world);
-    assert_eq!(world.claim(0, 5).unwrap().len(), 1);
-
-    // A lapsed lease gives its bond free; a late delivery needs it again.
-    world.pass(1_000);
-    world.tick();
-    check(&world);
-    assert_eq!(bond_of(&world, 0), BondRecord::default());
-}
-
-#[test]
-fn a_late_delivery_needs_its_bond_again() {
-    let mut world = world();
-    world.fund(requester(0), Tokens::emc(10).0);
-    let job = SubmitJob {
-        assurance: Some(Assurance::Sampled),
-        max_price: Tokens(2_000_000),
-        deadline: Some(Seconds(3_600)),
-        ..ask("What is the time?", 64)
-    };
-    let id = world.submit(requester(0), job).unwrap().job_id;
-    let lease = world.claim(0, 1).unwrap().remove(0);
-    let delivery = world.delivery(0, &lease, &answer(40));
-    world.pass(200);
-    world.tick();
-    assert_eq!(world.job(id).stage, Stage::Open);
-    let stake = std::mem::replace(&mut world.nodes[0].stake, 5);
-    world.pull();
-    assert_eq!(code_of(world.deliver(0, &delivery)), code::NO_BOND);
-    check(&world);
-    world.nodes[0].stake = stake;
-    world.pull();
-    world.deliver(0, &delivery).unwrap();
-    check(&world);
-    assert!(bond_of(&world, 0).reserved > Tokens(0));
-}
-
-#[test]
-fn stake_with_a_lease_open_is_acknowledged_only_once_the_lease_is_over() {
-    let mut world = world();
-    let id = world.delivered_job(Assurance::Sampled, false);
-    let all = world.nodes[0].stake;
-    world.unstake(0, all);
-    world.pull();
-    check(&world);
-    world.report(ReportFate::Arrives);
-    assert_eq!(
-        world.nodes[0].leaving, all,
-        "the job's bond still stands on it"
-    );
-    draw(&mut world);
-    while !world.job(id).stage.is_final() {
-        world.play_round(id, HONEST);
-        draw(&mut world);
-    }
-    world.report(ReportFate::Lost);
-    assert_eq!(world.nodes[0].leaving, all);
-    world.report(ReportFate::Arrives);
-    world.report(ReportFate::Arrives);
-    assert_eq!(world.nodes[0].leaving, 0);
-    check(&world);
-}
-
-#[test]
-fn an_audit_is_refused_without_terms_validators_or_a_price_that_covers_it() {
-    let mut world = world();
-    world.fund(requester(0), Tokens::emc(10).0);
-    let job = |assurance, price| SubmitJob {
-        assurance: Some(assurance),
-        max_price: Tokens(price),
-        ..ask("What is the time?", 64)
-    };
-    assert_eq!(
-        code_of(world.submit(requester(0), job(Assurance::Always, 10))),
-        code::INVALID
-    );
-    world.change_audit_settings(|audit| audit.least_owners = 10);
-    assert_eq!(
-        code_of(world.submit(requester(0), job(Assurance::Sampled, 2_000_000))),
-        code::NOT_AUDITABLE
-    );
-    world.change_audit_settings(|audit| audit.least_owners = 9);
-    world
-        .submit(requester(0), job(Assurance::Sampled, 2_000_000))
-        .unwrap();
-    // A validator's own jobs are not audited by himself, nor counted upon.
-    let owner = world.nodes[4].owner;
-    world.ledger.credit(&account_of(owner), Tokens::emc(10).0);
-    world.fund(owner, Tokens::emc(10).0);
-    assert_eq!(
-        code_of(world.submit(owner, job(Assurance::Sampled, 2_000_000))),
-        code::NOT_AUDITABLE
-    );
-    world.terms = None;
-    world.pull();
-    assert_eq!(
-        code_of(world.submit(requester(0), job(Assurance::Sampled, 2_000_000))),
-        code::NOT_AUDITABLE
-    );
-    world
-        .submit(requester(0), job(Assurance::None, 2_000_000))
-        .unwrap();
-    check(&world);
-}
-
-#[test]
-fn a_royalty_is_paid_from_the_charge_and_capped() {
-    let mut world = world();
-    world.royalty = 9_000;
-    world.pull();
-    let lease = world.leased_job(0);
-    world
-        .deliver(0, &world.delivery(0, &lease, &answer(40)))
-        .unwrap();
-    check(&world);
-    let charged = world.job(lease.job_id).charged.unwrap();
-    let cap = world.state.config().settings.audit().royalty_cap;
-    assert_eq!(
-        paid(&world, lease.job_id, Reason::Royalty) as u128,
-        price::share(charged, cap).0
-    );
-    assert_eq!(world.available(author()), price::share(charged, cap).0);
-    let lines = world.job(lease.job_id).movements;
-    let to_author = |line: &&crate::movement::Line| line.account == Account::Available(author());
-    assert_eq!(
-        lines
-            .iter()
-            .flat_map(|m| m.lines())
-            .filter(to_author)
-            .count(),
-        1
-    );
-}
-
-#[test]
-fn a_quote_says_what_checking_costs_and_what_it_is_worth() {
-    let world = world();
-    let args = |assurance| QuoteArgs {
-        model: model(2),
-        input: ask("What is the time?", 64).input,
-        parameters: Parameters::greedy(64),
-        assurance: Some(assurance),
-    };
-    let plain = quote::quote(&world.state, world.now, &args(Assurance::None)).unwrap();
-    assert_eq!(plain.check, None);
-    let always = quote::quote(&world.state, world.now, &args(Assurance::Always)).unwrap();
-    let sampled = quote::quote(&world.state, world.now, &args(Assurance::Sampled)).unwrap();
-    let (all, some) = (always.check.unwrap(), sampled.check.unwrap());
-    assert_eq!(all.audit_fee.0, 8 * all.vote_fee.0);
-    assert_eq!(some.audit_fee.0, all.audit_fee.0.div_ceil(10));
-    assert_eq!(
-        (all.chance, some.chance, some.validator_owners),
-        (10_000, 1_000, 9)
-    );
-    assert!(
-        some.bond > all.bond,
-        "what is seldom looked at needs a larger bond"
-    );
-    assert_eq!(
-        always.lowest_max_price.unwrap().0,
-        plain.lowest_max_price.unwrap().0 + all.audit_fee.0
-    );
-    assert!(!all.weak);
-}
-
-#[test]
-fn a_job_is_refused_at_once_where_no_stake_covers_its_bond() {
-    let mut world = world();
-    world.fund(requester(0), Tokens::emc(10).0);
-    for node in &mut world.nodes[..4] {
-        node.stake = 1_000;
-    }
-    world.pull();
-    let job = SubmitJob {
-        assurance: Some(Assurance::Sampled),
-        max_price: Tokens(2_000_000),
-        if_unserved: None,
-        ..ask("What is the time?", 64)
-    };
-    assert_eq!(code_of(world.submit(requester(0), job)), code::UNSERVED);
-    assert_eq!(
-        bond::free(&world.state, world.nodes[0].id, Tokens(1_000)),
-        Tokens(1_000)
-    );
 }

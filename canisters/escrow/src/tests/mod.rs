@@ -4,6 +4,7 @@
 mod audit_actions;
 mod auditors;
 mod audits;
+mod bonds;
 mod deliveries;
 mod invariants;
 mod jobs;

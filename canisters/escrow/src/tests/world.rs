@@ -64,6 +64,8 @@ pub struct World {
     pub royalty: u16,
     /// Jobs whose delivered result is not the model's.
     pub wrong: BTreeSet<JobId>,
+    /// True where honest validators find that outputs do not end as they say.
+    pub ends_wrong: bool,
     /// The newest report that the registry has applied.
     pub reported: u64,
     /// Stake that the registry has burned.
@@ -145,6 +147,7 @@ impl World {
             terms: None,
             royalty: 0,
             wrong: BTreeSet::new(),
+            ends_wrong: false,
             reported: 0,
             burned: BTreeMap::new(),
             outside: BTreeMap::new(),
