@@ -63,12 +63,11 @@ async fn with_few_cycles_no_job_begins_and_what_was_begun_ends() -> Result<()> {
         .await?;
     scene.expect_state(job.job_id, JobState::Settled).await?;
     scene.check().await?;
-    let paid = scene.available(&node.owner).await?;
-    let owner = scene.escrow(&node.owner);
+    let left = scene.available(&scene.alice).await?;
     let withdraw = emc_protocol::WithdrawArgs {
-        amount: paid,
+        amount: left,
         to: None,
     };
-    ensure!(owner.withdraw(withdraw).await?.paid == paid);
+    ensure!(alice.withdraw(withdraw).await?.paid == left);
     scene.check().await
 }

@@ -206,7 +206,7 @@ async fn stake_that_is_taken_out_waits_and_then_comes_back_whole() -> Result<()>
     scene.expect_state(job.job_id, JobState::Open).await?;
     let exited = staker.registry().node(node).await?.status;
     ensure!(exited == Some(NodeStatus::Exited), "{exited:?}");
-    staker.control.advance(UNBONDING).await?;
+    staker.control.pass(UNBONDING).await?;
     ensure!(staker.withdraw(None).await? == MINIMUM_STAKE);
     staker.stake(MINIMUM_STAKE).await?;
     staker.expect((AMOUNT, MINIMUM_STAKE, none)).await?;

@@ -96,6 +96,7 @@ impl Hold {
             number,
             outcomes: vec![outcome],
             acknowledgements: vec![],
+            mining: None,
         };
         let registry = self.registry(&self.arbiter);
         Ok(registry.report(report).await?.applied)
@@ -110,6 +111,7 @@ impl Hold {
             number,
             outcomes: vec![],
             acknowledgements: vec![acknowledgement],
+            mining: None,
         };
         self.registry(&self.arbiter).report(report).await?;
         Ok(())

@@ -75,6 +75,7 @@ pub fn next(state: &mut State, now: Timestamp) -> Option<Report> {
                 sequence: line.sequence,
             })
             .collect(),
+        mining: None,
     })
 }
 

@@ -50,6 +50,8 @@ pub struct Report {
     pub outcomes: Vec<NodeOutcome>,
     /// At most [`REPORT_NODES`].
     pub acknowledgements: Vec<Acknowledgement>,
+    /// What was measured in probe rounds; counts only from escrows that the registry's governor has named.
+    pub mining: Option<crate::mining::MiningReport>,
 }
 
 /// What `report` answers.

@@ -220,6 +220,7 @@ pub fn reported(
         number,
         outcomes,
         acknowledgements,
+        mining: None,
     };
     report::report(state, now, escrow(from), &sent).map(|reply| reply.applied)
 }

@@ -1,0 +1,140 @@
+//! Computing-power mining: what escrows measure in probe rounds and report, and what the registry pays from its pool.
+//!
+//! An *epoch* is a day, by its number since 1970 (UTC). What is rewarded is computing power that was shown to the pool's
+//! own jobs, never trade: jobs that people pay for count nothing. `docs/mining.md` has the rules.
+
+use crate::{Seconds, Timestamp, Tokens};
+use candid::{CandidType, Principal};
+use serde::{Deserialize, Serialize};
+
+/// Most nodes in the mining part of one report.
+pub const REPORT_POWERS: usize = 200;
+
+/// The epoch of a time.
+pub fn epoch(time: Timestamp) -> u64 {
+    time.0 / (24 * 3_600 * 1_000_000_000)
+}
+
+/// When an epoch begins.
+pub fn begins(epoch: u64) -> Timestamp {
+    Timestamp(epoch.saturating_mul(24 * 3_600 * 1_000_000_000))
+}
+
+/// An escrow's settings of probe rounds.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct MiningSettings {
+    /// Rounds a day, each at a moment in its part of the day that nobody knows before; 0 for none.
+    pub rounds_per_day: u32,
+    /// How long a round is open.
+    pub window: Seconds,
+    /// Output tokens that a probe asks for.
+    pub probe_tokens: u32,
+    /// Most probes that one node gets in a round.
+    pub probes_per_round: u32,
+    /// How many of the probes have a twin with an answer that is known to be wrong, for validators, in basis points.
+    pub canary_share: u16,
+}
+
+impl Default for MiningSettings {
+    fn default() -> Self {
+        Self {
+            rounds_per_day: 24,
+            window: Seconds(60),
+            probe_tokens: 256,
+            probes_per_round: 1_024,
+            canary_share: 200,
+        }
+    }
+}
+
+/// What a node showed in an epoch, as an escrow reports it. Several lines for one node and epoch add up.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct NodePower {
+    /// The node.
+    pub node: Principal,
+    /// The day.
+    pub epoch: u64,
+    /// Compute units that it delivered inside the windows of rounds, and that no audit has overturned.
+    pub power: u128,
+    /// Its votes on probes, and on their twins, that were accepted.
+    pub votes: u32,
+    /// True if one of its probes was overturned: it gets nothing for this day.
+    pub forfeited: bool,
+}
+
+/// The mining part of a report.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct MiningReport {
+    /// At most [`REPORT_POWERS`].
+    pub powers: Vec<NodePower>,
+    /// Everything is reported of this epoch and of all before it.
+    pub complete: Option<u64>,
+}
+
+/// Where mining stands.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct MiningStatus {
+    /// The first epoch that is paid; null while mining has not begun.
+    pub first_epoch: Option<u64>,
+    /// The epoch that is running.
+    pub epoch: u64,
+    /// The newest epoch whose shares were computed.
+    pub closed: Option<u64>,
+    /// What the schedule gives the running epoch.
+    pub scheduled: Tokens,
+    /// What earlier epochs could not give away.
+    pub rolled_over: Tokens,
+    /// Ever given to nodes' owners.
+    pub distributed: Tokens,
+    /// Of that, not withdrawn yet.
+    pub owed: Tokens,
+    /// Of that, paid out.
+    pub paid: Tokens,
+    /// What the pool held when it was last looked at, all that is owed included.
+    pub pool: Tokens,
+    /// Where to send EMC that is to fill the pool: this subaccount of the registry, 32 bytes.
+    #[serde(with = "serde_bytes")]
+    pub pool_subaccount: Vec<u8>,
+    /// The escrows whose reports of power count.
+    pub escrows: Vec<Principal>,
+}
+
+/// How an epoch was divided.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct EpochSummary {
+    /// The day.
+    pub epoch: u64,
+    /// What the schedule gave it.
+    pub scheduled: Tokens,
+    /// What there was to give: the schedule, what was rolled over, at most what the pool held.
+    pub available: Tokens,
+    /// What miners got for their power.
+    pub to_miners: Tokens,
+    /// What validators got for their votes.
+    pub to_validators: Tokens,
+    /// What was left for later epochs.
+    pub rolled_over: Tokens,
+    /// All power that counted.
+    pub power: u128,
+    /// All votes that counted.
+    pub votes: u64,
+    /// Nodes with power that counted.
+    pub miners: u32,
+    /// Nodes that have forfeited the day.
+    pub forfeited: u32,
+}
+
+/// What a node got for an epoch.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct NodeEpoch {
+    /// The day.
+    pub epoch: u64,
+    /// Compute units.
+    pub power: u128,
+    /// Accepted votes on probes.
+    pub votes: u32,
+    /// True if it got nothing for having been overturned.
+    pub forfeited: bool,
+    /// What it got; null while the epoch is not closed.
+    pub reward: Option<Tokens>,
+}
