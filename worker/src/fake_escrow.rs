@@ -465,6 +465,7 @@ impl Escrow for FakeEscrow {
                 audit_fee: None,
                 bond: None,
                 delegate: None,
+                mining: None,
                 private: None,
             })
         })

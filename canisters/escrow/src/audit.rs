@@ -9,10 +9,12 @@ use crate::draw;
 use crate::due;
 use crate::judge::{self, Finding};
 use crate::movement::{Movement, VoteSource};
+use crate::power;
 use crate::records::*;
 use crate::report;
 use crate::settle;
 use crate::state::State;
+use crate::view;
 use candid::Principal;
 use emc_protocol::audit::{
     Audit, AuditPhase, AuditRound, AuditSummary, AuditTask, AuditTerms, Candidate, CommitArgs,
@@ -106,7 +108,7 @@ pub fn task(state: &State, caller: Principal, id: JobId) -> Result<AuditTask, Ap
 /// # Errors
 /// There is no such job.
 pub fn show(state: &State, id: JobId) -> Result<Audit, ApiError> {
-    let job = state.job(id)?;
+    let job = view::shown(state, id)?;
     let audit = state.audits.get(&id).unwrap_or_default();
     let rounds = audit.rounds.iter().zip(1..);
     Ok(Audit {
@@ -364,6 +366,9 @@ fn end_round(state: &mut State, now: Timestamp, id: JobId, job: &mut JobRecord) 
     let verdict = audit.rounds.last().and_then(|round| round.verdict);
     state.audits.insert(id, audit);
     wait_until(state, id, job, None);
+    if job.is_canary() {
+        return finish(state, now, id, job, VerdictRecord::Overturned);
+    }
     match (first, verdict) {
         (true, Some(_)) => draw::request(state, id, Draw::SecondLook),
         (true, None) => draw::request(state, id, Draw::Second),
@@ -402,12 +407,14 @@ pub(crate) fn finish(
         verdict => verdict,
     };
     audit.verdict = Some(verdict);
-    judge_seats(
-        &mut audit,
-        &terms(job),
-        &job.usage.map(|usage| usage.0).unwrap_or_default(),
-        verdict,
+    let (terms, usage) = (
+        terms(job),
+        job.usage.map(|usage| usage.0).unwrap_or_default(),
     );
+    match job.is_canary() {
+        true => judge_canary(&mut audit, &terms, &usage),
+        false => judge_seats(&mut audit, &terms, &usage, verdict),
+    }
     if verdict != VerdictRecord::Undecided {
         pay_votes(state, now, id, job, &mut audit);
     }
@@ -419,6 +426,9 @@ pub(crate) fn finish(
             bond::burn(state, seat.node, seat.bond);
         }
         let (accepted, lost) = (seat.accepted == Some(true), !seat.lost.is_zero());
+        if let (Some(mining), true) = (&job.mining, accepted) {
+            power::voted(state, mining, seat.node);
+        }
         report::note(state, seat.node, |outcome| {
             outcome.votes += u32::from(accepted);
             outcome.votes_lost += u32::from(lost);
@@ -426,6 +436,7 @@ pub(crate) fn finish(
     }
     state.audits.insert(id, audit);
     match verdict {
+        _ if job.is_canary() => settle::end_canary(state, now, id, job),
         VerdictRecord::Upheld => settle::settle_delivered(state, now, id, job),
         VerdictRecord::Overturned => settle::overturn(state, now, id, job),
         VerdictRecord::Undecided => settle::split(state, now, id, job),
@@ -479,6 +490,17 @@ fn judge_seats(
         let lost = !computed || Some(finding) == contrary;
         seat.accepted = Some(!lost && Some(finding) == wanted);
         seat.lost = if lost { seat.bond } else { Tokens::ZERO };
+    }
+}
+
+/// Of a twin it is known that it is wrong: who says so is accepted, who says nothing or finds it right loses its bond.
+/// The differences decide nothing here, so that a committee in which others make them up costs no honest validator.
+fn judge_canary(audit: &mut AuditRecord, terms: &AuditTerms, usage: &emc_protocol::Usage) {
+    for seat in audit.rounds.iter_mut().flat_map(|round| &mut round.seats) {
+        let vote = seat.vote.as_ref();
+        let found = vote.is_some_and(|vote| !judge::is_within(vote, terms, usage));
+        seat.accepted = Some(found);
+        seat.lost = if found { Tokens::ZERO } else { seat.bond };
     }
 }
 

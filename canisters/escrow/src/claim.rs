@@ -5,6 +5,8 @@
 use crate::bond;
 use crate::feed;
 use crate::lease;
+use crate::mining_job;
+use crate::mining_round;
 use crate::outage;
 use crate::records::*;
 use crate::state::State;
@@ -49,6 +51,8 @@ pub fn claim(
     crate::secret::secret(state)?;
     let node = working_node(state, caller)?;
     feed::check_fresh(state, now)?;
+    let mining = give_mining_jobs(state, now, caller, &node, args);
+    let max = args.max as usize - mining.len();
 
     // 1. Choose, model by model, then the oldest of all.
     let mut chosen: Vec<(JobId, usize)> = Vec::new();
@@ -72,7 +76,7 @@ pub fn claim(
             caller,
             &node,
             &node.offers[offer],
-            args.max as usize,
+            max,
             look.max(1),
         );
         chosen.extend(fitting.into_iter().map(|id| (id, offer)));
@@ -80,10 +84,10 @@ pub fn claim(
     chosen.sort_unstable();
 
     // 2. Give.
-    let mut leases: Vec<Lease> = Vec::new();
+    let mut leases = mining;
     let mut no_bond = None;
     let mut bytes = 0;
-    for (id, offer) in chosen.into_iter().take(args.max as usize) {
+    for (id, offer) in chosen.into_iter().take(max) {
         let Some(mut job) = state.jobs.get(&id) else {
             continue;
         };
@@ -259,10 +263,57 @@ fn give(
         counts.open = counts.open.saturating_sub(1);
         counts.leased += 1;
     });
-    let mut running = state.running.get(&(caller, job.model)).unwrap_or_default();
-    running.leases += 1;
-    state.running.insert((caller, job.model), running);
-    Ok(Some(Lease {
+    lease::take_place(state, caller, job.model);
+    Ok(Some(lease(state, id, job, input)))
+}
+
+/// Gives the caller's node jobs of the probe round that is open, as many as it has places for.
+fn give_mining_jobs(
+    state: &mut State,
+    now: Timestamp,
+    caller: Principal,
+    node: &NodeRecord,
+    args: &ClaimArgs,
+) -> Vec<Lease> {
+    let mut leases = Vec::new();
+    if mining_round::open(state, now).is_none() {
+        return leases;
+    }
+    for offer in &node.offers {
+        let asked = |model: &emc_protocol::ModelRef| {
+            model.id == offer.id && model.version == Some(offer.version)
+        };
+        if !args.models.iter().any(asked) {
+            continue;
+        }
+        let running = state
+            .running
+            .get(&(caller, offer.model))
+            .unwrap_or_default();
+        for _ in running.leases..offer.concurrency {
+            if leases.len() >= args.max as usize {
+                return leases;
+            }
+            let Some(id) = mining_job::give(state, now, caller, node, offer) else {
+                break;
+            };
+            let (job, bytes) = (state.jobs.get(&id), state.inputs.get(&id));
+            if let (Some(job), Some(bytes)) = (job, bytes) {
+                leases.push(lease(state, id, &job, canonical::read_input(&bytes)));
+            }
+        }
+    }
+    leases
+}
+
+/// What a node learns of a job that it has got.
+fn lease(
+    state: &State,
+    id: JobId,
+    job: &JobRecord,
+    input: Option<emc_protocol::JobInput>,
+) -> Lease {
+    Lease {
         job_id: id,
         attempt: job.attempts.len() as u32,
         nonce: state.config().nonce.to_vec(),
@@ -272,10 +323,14 @@ fn give(
         parameters: (&job.parameters).into(),
         seed: job.seed,
         salt: job.salt.to_vec(),
-        price: offer.price,
+        price: job
+            .attempts
+            .last()
+            .map(|attempt| attempt.price)
+            .unwrap_or_default(),
         max_charge: job.chargeable(),
         max_prompt_tokens: job.prompt_bound,
         until: job.lease_until.unwrap_or(job.deadline),
         deadline: job.deadline,
-    }))
+    }
 }

@@ -5,6 +5,7 @@
 use crate::bond;
 use crate::due;
 use crate::lease;
+use crate::mining_job;
 use crate::movement::Charge;
 use crate::records::*;
 use crate::report;
@@ -100,7 +101,11 @@ pub fn deliver(
     if let Some(attempt) = job.attempts.last_mut() {
         attempt.bond = bond;
     }
-    state.receipts.append(&record);
+    // A receipt is for what was paid; and a twin, which has none, must not be told by it.
+    if job.mining.is_none() {
+        state.receipts.append(&record);
+        job.receipt = Some(record.index);
+    }
     let paid = if job.checking.is_some() {
         settle::await_draw(state, id, &mut job, charge.charge, output.ids.len() as u32);
         Tokens::ZERO
@@ -111,8 +116,8 @@ pub fn deliver(
     };
     lease::end_attempt(state, &mut job, End::Delivered);
     job.usage = Some(UsageRecord(args.usage));
-    job.receipt = Some(record.index);
     state.outputs.insert(id, bytes);
+    mining_job::make_twin(state, id, &job, output.ids.len() as u32);
     let state_now = job.stage.state();
     state.jobs.insert(id, job);
     Ok(DeliverReply {

@@ -203,6 +203,14 @@ fn owners(candidates: impl IntoIterator<Item = Principal>) -> usize {
     candidates.into_iter().collect::<BTreeSet<_>>().len()
 }
 
+/// True if validators of so many distinct owners can recompute so many tokens of a model; looks no further than it must.
+pub fn has_validators(state: &State, model: u32, tokens: u64, least: usize) -> bool {
+    let mut owners = BTreeSet::new();
+    validators(state, model, tokens)
+        .any(|candidate| owners.insert(candidate.owner) && owners.len() >= least)
+        || least == 0
+}
+
 /// Distinct owners whose validators can recompute so many tokens of a model, a requester's own not counted.
 pub fn validator_owners(
     state: &State,

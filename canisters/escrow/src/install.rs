@@ -1,11 +1,13 @@
 //! Installation and upgrade: what the argument may be, and how settings are checked.
 
+use crate::mining_round;
 use crate::parameters;
 use crate::records::*;
 use crate::state::State;
 use candid::Principal;
 use emc_protocol::audit::AuditSettings;
 use emc_protocol::escrow::{EscrowArgs, EscrowInit, Settings};
+use emc_protocol::mining::MiningSettings;
 use emc_protocol::parameters::EscrowParameters;
 use emc_protocol::{Seconds, Timestamp, Tokens};
 
@@ -170,6 +172,30 @@ fn check_audit(audit: &AuditSettings, treasury_share: u16) -> Result<(), Argumen
     Ok(())
 }
 
+fn check_mining(mining: &MiningSettings) -> Result<(), ArgumentError> {
+    let wrong = |field, expected| Err(ArgumentError::Setting { field, expected });
+    if mining.rounds_per_day > 144 {
+        return wrong("mining.rounds_per_day", "at most 144");
+    }
+    let longest = mining_round::longest_window(mining.rounds_per_day);
+    if !(Seconds(10)..=longest).contains(&mining.window) {
+        return wrong(
+            "mining.window",
+            "between 10 seconds and a quarter of a day's part for one round",
+        );
+    }
+    if !(16..=4_096).contains(&mining.probe_tokens) {
+        return wrong("mining.probe_tokens", "between 16 and 4096");
+    }
+    if !(1..=100_000).contains(&mining.probes_per_round) {
+        return wrong("mining.probes_per_round", "between 1 and 100000");
+    }
+    if mining.canary_share > 10_000 {
+        return wrong("mining.canary_share", "at most 10000 basis points");
+    }
+    Ok(())
+}
+
 fn check(settings: &Settings) -> Result<(), ArgumentError> {
     let day = Seconds(24 * 3600);
     let wrong = |field, expected| Err(ArgumentError::Setting { field, expected });
@@ -195,6 +221,7 @@ fn check(settings: &Settings) -> Result<(), ArgumentError> {
     if settings.lapse_fee > most || settings.minimum_transfer > most {
         return wrong("lapse_fee and minimum_transfer", "amounts that can exist");
     }
+    check_mining(&settings.mining.clone().unwrap_or_default())?;
     check_audit(
         &settings.audit.clone().unwrap_or_default(),
         settings.treasury_share,

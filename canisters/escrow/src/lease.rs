@@ -2,6 +2,7 @@
 //! give it back, or let it lapse.
 
 use crate::due;
+use crate::mining_job;
 use crate::movement::Movement;
 use crate::records::*;
 use crate::report;
@@ -162,14 +163,21 @@ pub fn decline(
     }
     running(args.job_id, &job, caller, args.attempt)?;
     end_attempt(state, &mut job, End::Declined(args.reason));
-    report::note(state, caller, |outcome| outcome.declined += 1);
-    give_back(state, now, args.job_id, &mut job);
+    if job.mining.is_some() {
+        mining_job::lapse(state, now, args.job_id, &mut job);
+    } else {
+        report::note(state, caller, |outcome| outcome.declined += 1);
+        give_back(state, now, args.job_id, &mut job);
+    }
     state.jobs.insert(args.job_id, job);
     Ok(())
 }
 
 /// A lease has ended without a delivery: the owner pays the fee as far as it has it, and the job goes on.
 pub(crate) fn lapse(state: &mut State, now: Timestamp, id: JobId, job: &mut JobRecord) {
+    if job.mining.is_some() {
+        return mining_job::lapse(state, now, id, job);
+    }
     if let Some(attempt) = job.attempts.last() {
         let node = attempt.node;
         let fee = attempt
@@ -204,6 +212,13 @@ fn give_back(state: &mut State, now: Timestamp, id: JobId, job: &mut JobRecord) 
     job.lease_until = None;
     state.queue_due(id, job.deadline);
     add_open(state, id, job);
+}
+
+/// Takes one of a node's places for a lease that begins.
+pub(crate) fn take_place(state: &mut State, node: Principal, model: u32) {
+    let mut running = state.running.get(&(node, model)).unwrap_or_default();
+    running.leases += 1;
+    state.running.insert((node, model), running);
 }
 
 /// Frees the node's place that the running attempt takes.

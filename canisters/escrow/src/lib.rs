@@ -23,9 +23,12 @@ pub mod install;
 pub mod judge;
 pub mod lease;
 pub mod metrics;
+pub mod mining_job;
+pub mod mining_round;
 pub mod movement;
 pub mod outage;
 pub mod parameters;
+pub mod power;
 pub mod pull;
 pub mod quote;
 pub mod receipts;
@@ -239,7 +242,7 @@ fn list_jobs(filter: JobFilter) -> Result<JobPage, ApiError> {
 /// How much work of these models waits; of all where none is named.
 #[query]
 fn work_available(models: Vec<ModelRef>) -> Result<Vec<WorkSummary>, ApiError> {
-    read(|state| view::work_available(state, &models))
+    read(|state| view::work_available(state, now(), &models))
 }
 
 /// Takes jobs; the escrow chooses which, the oldest that fit.

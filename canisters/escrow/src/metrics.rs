@@ -61,6 +61,21 @@ pub fn encode(state: &State, now: Timestamp) -> std::io::Result<Vec<u8>> {
         counts.untold as f64,
         "Callbacks ever given up.",
     )?;
+    out.encode_counter(
+        "emc_escrow_mining_rounds_total",
+        state.round.get().number as f64,
+        "Probe rounds ever begun.",
+    )?;
+    out.encode_counter(
+        "emc_escrow_mining_jobs_total",
+        counts.probes as f64,
+        "Jobs of probe rounds ever given.",
+    )?;
+    out.encode_counter(
+        "emc_escrow_mining_canaries_total",
+        counts.canaries as f64,
+        "Twins with wrong answers ever given to validators.",
+    )?;
     let clock = state.clock.get();
     out.encode_counter(
         "emc_escrow_outages_total",

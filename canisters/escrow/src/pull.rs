@@ -1,5 +1,5 @@
-//! The other awaits: pulling the registry's feed, reporting to the registry, the draws of audits, callbacks, and the
-//! secret from `raw_rand` after installation.
+//! The other awaits: pulling the registry's feed, reporting to the registry, the draws of audits and of probe rounds,
+//! callbacks, and the secret from `raw_rand` after installation.
 //!
 //! Nothing is committed before an await. After it, a page is applied only if the escrow still is where the page begins
 //! (`feed::apply`), and a secret only if there is none: so answers that come twice or late do nothing.
@@ -8,6 +8,7 @@ use crate::callback;
 use crate::canister::{change, now, read};
 use crate::draw;
 use crate::feed::{self, Applied};
+use crate::mining_round;
 use crate::records::Secret;
 use crate::report;
 use candid::Principal;
@@ -99,6 +100,17 @@ pub async fn draw() {
         return;
     };
     change(|state| draw::draw(state, now(), upto, &seed));
+}
+
+/// Draws whether a probe round begins, where one is to begin. Nothing is committed before; without bytes the next try
+/// has the greater chance.
+pub async fn draw_round() {
+    if !read(|state| mining_round::is_to_be_drawn(state, now())) {
+        return;
+    }
+    if let Some(random) = raw_rand().await {
+        change(|state| mining_round::draw(state, now(), &random));
+    }
 }
 
 async fn raw_rand() -> Option<[u8; 32]> {

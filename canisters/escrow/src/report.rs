@@ -1,7 +1,8 @@
-//! What the registry is told: how nodes' jobs and votes ended, what is burned, and whose stake may be unbonded. Reports
-//! are numbered; one is under way at a time and is sent again until the registry says that it has applied it.
+//! What the registry is told: how nodes' jobs and votes ended, what is burned, whose stake may be unbonded, and what was
+//! shown in probe rounds. Reports are numbered; one is under way at a time and is sent again until the registry says that it has applied it.
 
 use crate::bond;
+use crate::power;
 use crate::records::*;
 use crate::state::State;
 use candid::Principal;
@@ -43,9 +44,11 @@ pub fn next(state: &mut State, now: Timestamp) -> Option<Report> {
                 sequence: entry.value(),
             })
             .collect();
+        let (powers, complete) = power::to_report(state, now);
+        let told = complete <= state.mining_reported.get().complete;
         let silent = report.made.is_none_or(|made| made.after(ALIVE) <= now);
-        if outcomes.is_empty() && acknowledgements.is_empty() && (!silent || state.nodes.is_empty())
-        {
+        let nothing = outcomes.is_empty() && acknowledgements.is_empty() && powers.is_empty();
+        if nothing && (state.nodes.is_empty() || (!silent && told)) {
             return None;
         }
         for reported in &outcomes {
@@ -57,6 +60,8 @@ pub fn next(state: &mut State, now: Timestamp) -> Option<Report> {
             outcomes,
             acknowledgements,
             made: Some(now),
+            powers,
+            complete,
         };
         state.report.set(report.clone());
     }
@@ -75,7 +80,7 @@ pub fn next(state: &mut State, now: Timestamp) -> Option<Report> {
                 sequence: line.sequence,
             })
             .collect(),
-        mining: None,
+        mining: Some(power::part(&report.powers, report.complete)),
     })
 }
 
@@ -112,6 +117,7 @@ pub fn applied(state: &mut State, number: u64) {
             state.unstaking.remove(&line.node);
         }
     }
+    power::reported(state, &std::mem::take(&mut report.powers), report.complete);
     report.open = false;
     state.report.set(report);
 }

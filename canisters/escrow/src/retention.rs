@@ -1,7 +1,8 @@
 //! Results are kept for a time and then deleted, a bounded number at a time. What remains of a job is its record: who,
-//! when, what it cost and why; and its receipt.
+//! when, what it cost and why; and its receipt. Nothing remains of the jobs of probe rounds.
 
 use crate::lease;
+use crate::mining_job;
 use crate::state::State;
 use emc_protocol::Timestamp;
 
@@ -12,7 +13,10 @@ pub fn prune(state: &mut State, now: Timestamp, limit: usize) -> usize {
             Some(((until, id), ())) if until <= now.0 => {
                 state.retention.remove(&(until, id));
                 state.outputs.remove(&id);
-                if let Some(mut job) = state.jobs.get(&id)
+                let job = state.jobs.get(&id);
+                if job.as_ref().is_some_and(|job| job.mining.is_some()) {
+                    mining_job::delete(state, id);
+                } else if let Some(mut job) = job
                     && (job.progress.is_some() || job.upload.is_some())
                 {
                     lease::drop_partial(state, id, &mut job);

@@ -8,6 +8,7 @@ use crate::delegate;
 use crate::draw;
 use crate::lease;
 use crate::movement::{Charge, Movement};
+use crate::power;
 use crate::records::*;
 use crate::report;
 use crate::state::State;
@@ -58,8 +59,10 @@ pub(crate) fn settle_delivered(state: &mut State, now: Timestamp, id: JobId, job
     let (node, upheld) = (attempt.node, job.stage == Stage::Auditing);
     let charge = Charge::of(attempt, job.charge.unwrap_or_default());
     pay(state, now, id, job, &charge);
+    power::credit(state, job);
+    let paid = job.mining.is_none();
     report::note(state, node, |outcome| {
-        outcome.settled += 1;
+        outcome.settled += u32::from(paid);
         outcome.upheld += u32::from(upheld);
     });
     release_bond(state, job);
@@ -74,8 +77,15 @@ pub(crate) fn overturn(state: &mut State, now: Timestamp, id: JobId, job: &mut J
         bond::burn(state, node, bond.unwrap_or_default());
         report::note(state, node, |outcome| outcome.overturned += 1);
     }
+    power::forfeit(state, job);
     refund(state, now, id, job, Refund::Overturned);
     state.count(|counts| counts.overturned += 1);
+    keep_for_a_while(state, now, id);
+}
+
+/// Ends the audit of a twin: there is nothing to pay and nobody to burn.
+pub(crate) fn end_canary(state: &mut State, now: Timestamp, id: JobId, job: &mut JobRecord) {
+    refund(state, now, id, job, Refund::Overturned);
     keep_for_a_while(state, now, id);
 }
 
@@ -170,6 +180,9 @@ fn close(state: &mut State, now: Timestamp, id: JobId, job: &mut JobRecord, stag
     job.stage = stage;
     job.lease_until = None;
     job.finished = Some(now);
+    if let Some(mining) = job.mining {
+        power::ended(state, mining.epoch);
+    }
     delegate::give_back(state, job);
     callback::queue(state, now, id, job);
 }
@@ -197,7 +210,7 @@ fn leave(state: &mut State, id: JobId, job: &JobRecord) {
     });
 }
 
-fn keep_for_a_while(state: &mut State, now: Timestamp, id: JobId) {
+pub(crate) fn keep_for_a_while(state: &mut State, now: Timestamp, id: JobId) {
     let until = now.after(state.config().settings.retention);
     state.retention.insert((until.0, id), ());
 }

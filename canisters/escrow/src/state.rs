@@ -6,7 +6,7 @@
 //! | 0-9 | layout, config, counts, feed, clock, log of parameters |
 //! | 10-19 | books |
 //! | 20-39 | jobs: records, inputs, outputs, previews, uploads, indices, queues; draws, audits, delegations, callbacks |
-//! | 40-59 | nodes and models, from the feed; bonds, reports to the registry |
+//! | 40-59 | nodes and models, from the feed; bonds, reports to the registry; mining |
 //! | 60-69 | receipts and the nodes of their Merkle range (62 held a running hash before the first release) |
 //! | 70-79 | the journal of ledger calls |
 
@@ -72,6 +72,11 @@ const VALIDATORS: MemoryId = MemoryId::new(46);
 const OUTCOMES: MemoryId = MemoryId::new(47);
 const REPORT: MemoryId = MemoryId::new(48);
 const UNSTAKING: MemoryId = MemoryId::new(49);
+const ROUND: MemoryId = MemoryId::new(50);
+const PROBES: MemoryId = MemoryId::new(51);
+const POWER: MemoryId = MemoryId::new(52);
+const EPOCHS: MemoryId = MemoryId::new(53);
+const MINING_REPORTED: MemoryId = MemoryId::new(54);
 const RECEIPT_INDEX: MemoryId = MemoryId::new(60);
 const RECEIPT_DATA: MemoryId = MemoryId::new(61);
 const RECEIPT_NODES: MemoryId = MemoryId::new(63);
@@ -166,6 +171,15 @@ pub struct State {
     pub(crate) report: StableCell<ReportRecord, Mem>,
     /// Nodes whose owner takes stake out, by the feed's change that told of it.
     pub(crate) unstaking: Map<Principal, u64>,
+    /// The newest probe round.
+    pub(crate) round: StableCell<RoundOfMining, Mem>,
+    /// How many jobs each node has got in the running round.
+    pub(crate) probes: Map<(u64, Principal), u32>,
+    /// What nodes have shown, by epoch, until it is reported.
+    pub(crate) power: Map<(u64, Principal), PowerRecord>,
+    /// Jobs of probe rounds that are not final, by epoch.
+    pub(crate) epochs: Map<u64, u64>,
+    pub(crate) mining_reported: StableCell<MiningReported, Mem>,
     pub(crate) receipts: ReceiptLog,
     pub(crate) journal: Journal<Mem>,
     /// The earliest time in the due queue as far as is known; never later than the truth.
@@ -266,6 +280,11 @@ impl State {
             outcomes: Map::init(map(OUTCOMES)),
             report: StableCell::init(map(REPORT), ReportRecord::default()),
             unstaking: Map::init(map(UNSTAKING)),
+            round: StableCell::init(map(ROUND), RoundOfMining::default()),
+            probes: Map::init(map(PROBES)),
+            power: Map::init(map(POWER)),
+            epochs: Map::init(map(EPOCHS)),
+            mining_reported: StableCell::init(map(MINING_REPORTED), MiningReported::default()),
             receipts: ReceiptLog::init(map(RECEIPT_INDEX), map(RECEIPT_DATA), map(RECEIPT_NODES)),
             journal,
             next_due: 0,
@@ -291,12 +310,7 @@ impl State {
 
     /// A job's record.
     pub(crate) fn job(&self, id: JobId) -> Result<JobRecord, ApiError> {
-        self.jobs.get(&id).ok_or_else(|| {
-            ApiError::new(
-                code::NOT_FOUND,
-                format!("There is no job {id} in this escrow."),
-            )
-        })
+        self.jobs.get(&id).ok_or_else(|| no_job(id))
     }
 
     /// Puts a job into the due queue.
@@ -309,4 +323,12 @@ impl State {
     pub(crate) fn unqueue_due(&mut self, id: JobId, at: Timestamp) {
         self.due.remove(&(at.0, id));
     }
+}
+
+/// The refusal where there is no such job, or none that may be shown.
+pub(crate) fn no_job(id: JobId) -> ApiError {
+    ApiError::new(
+        code::NOT_FOUND,
+        format!("There is no job {id} in this escrow."),
+    )
 }

@@ -107,6 +107,25 @@ pub mod maybe_tokens {
     }
 }
 
+/// Codec for a natural number of up to 128 bits, as [`tokens`].
+pub mod natural {
+    use super::*;
+
+    /// Writes it.
+    pub fn encode<C, W: Write>(
+        value: &u128,
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), EncodeError<W::Error>> {
+        write_u128(*value, e)
+    }
+
+    /// Reads it.
+    pub fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<u128, DecodeError> {
+        read_u128(d)
+    }
+}
+
 /// Codec for a signed amount: a CBOR integer where it fits, else 16 bytes, big-endian.
 pub mod signed {
     use super::*;

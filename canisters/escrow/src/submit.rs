@@ -147,6 +147,7 @@ pub fn submit(
         notify,
         allowed: deadline.0,
         away: state.clock.get().away,
+        mining: None,
     };
 
     // 3. Apply: the books refuse before anything has changed, or nothing fails any more.

@@ -3,7 +3,7 @@
 
 use crate::calls::Escrow;
 use crate::canister::{change, now, read};
-use crate::{callback, draw, due, outage, pull, request_key, retention};
+use crate::{callback, draw, due, mining_job, outage, pull, request_key, retention};
 use emc_journal::driver;
 use ic_cdk_timers::{TimerId, clear_timer, set_timer, set_timer_interval_serial};
 use std::cell::{Cell, RefCell};
@@ -15,6 +15,8 @@ const PULL: Duration = Duration::from_secs(5);
 const DRAW_AGAIN: Duration = Duration::from_secs(1);
 /// How often unfinished ledger calls are looked at.
 const RESUME: Duration = Duration::from_secs(5);
+/// How often it is drawn whether a probe round begins.
+const MINING: Duration = Duration::from_secs(60);
 /// How often old results and keys are deleted.
 const CLEAN: Duration = Duration::from_secs(60);
 /// Jobs that one tick of the due queue works off.
@@ -51,9 +53,11 @@ pub fn start() {
         change(|state| {
             retention::prune(state, now(), CLEAN_PER_TICK);
             request_key::forget(state, now(), CLEAN_PER_TICK);
+            mining_job::forget_rounds(state, now(), CLEAN_PER_TICK);
         });
         arm();
     });
+    set_timer_interval_serial(MINING, async || pull::draw_round().await);
     arm();
     arm_draw();
 }

@@ -1,15 +1,16 @@
 //! What callers may see. Everybody sees a job's terms, hashes and money; prompt, partial answer and result are for the
 //! requester, for the bearer of the capability, and, the result of a public job, for all.
 
+use crate::mining_round;
 use crate::outage;
 use crate::parameters;
 use crate::records::*;
-use crate::state::State;
+use crate::state::{self, State};
 use crate::submit;
 use candid::Principal;
 use emc_protocol::canonical;
 use emc_protocol::escrow::{EscrowInfo, ReceiptProof, ReceiptRecord};
-use emc_protocol::job::{Attempt, JobFilter, JobPage, Preview, PrivateView};
+use emc_protocol::job::{Attempt, JobFilter, JobPage, MiningRole, Preview, PrivateView};
 use emc_protocol::work::WorkSummary;
 use emc_protocol::{
     ApiError, ByteBuf, Job, JobId, ModelRef, TextOutput, Timestamp, error::code, limits,
@@ -51,6 +52,23 @@ fn sight(
     }
 }
 
+/// A job that everybody may know of. One of a probe round is nobody's business before it is final: a validator could
+/// tell by it what is a twin.
+pub(crate) fn shown(state: &State, id: JobId) -> Result<JobRecord, ApiError> {
+    let hidden = |job: &JobRecord| job.mining.is_some() && !job.stage.is_final();
+    state.job(id).and_then(|job| match hidden(&job) {
+        true => Err(state::no_job(id)),
+        false => Ok(job),
+    })
+}
+
+/// The node of a probe round's job, which may see it.
+fn worker(state: &State, id: JobId) -> Option<Principal> {
+    let job = state.jobs.get(&id)?;
+    let own = job.mining.is_some_and(|mining| !mining.canary);
+    own.then(|| job.attempts.last().map(|attempt| attempt.node))?
+}
+
 /// A job as a caller may see it.
 ///
 /// # Errors
@@ -61,7 +79,10 @@ pub fn get_job(
     id: JobId,
     capability: Option<&[u8]>,
 ) -> Result<Job, ApiError> {
-    let mut job = state.job(id)?;
+    let mut job = match worker(state, id) {
+        worker if worker == Some(caller) => state.job(id)?,
+        _ => shown(state, id)?,
+    };
     outage::move_times(state, &mut job);
     let sight = sight(state, id, &job, caller, capability);
     Ok(view(state, id, &job, sight))
@@ -165,6 +186,10 @@ fn view(state: &State, id: JobId, job: &JobRecord, sight: Sight) -> Job {
         audit_fee: job.checking.map(|checking| checking.audit_fee),
         bond: job.attempts.last().and_then(|attempt| attempt.bond),
         delegate: job.delegation.map(|used| used.delegate),
+        mining: job.mining.map(|mining| match mining.canary {
+            true => MiningRole::Canary,
+            false => MiningRole::Probe,
+        }),
         private: (sight != Sight::Terms).then(|| private(state, id, job, sight)),
     }
 }
@@ -266,7 +291,11 @@ pub fn receipts(state: &State, start: u64, limit: u32) -> Result<Vec<ReceiptReco
 ///
 /// # Errors
 /// Too many models.
-pub fn work_available(state: &State, models: &[ModelRef]) -> Result<Vec<WorkSummary>, ApiError> {
+pub fn work_available(
+    state: &State,
+    now: Timestamp,
+    models: &[ModelRef],
+) -> Result<Vec<WorkSummary>, ApiError> {
     if models.len() > limits::OFFERS {
         let (got, max) = (models.len() as u64, limits::OFFERS as u64);
         return Err(ApiError::limit("models", got, max));
@@ -294,25 +323,36 @@ pub fn work_available(state: &State, models: &[ModelRef]) -> Result<Vec<WorkSumm
     numbers.dedup();
     Ok(numbers
         .into_iter()
-        .filter_map(|number| summary(state, number))
+        .filter_map(|number| summary(state, now, number))
         .collect())
 }
 
-fn summary(state: &State, number: u32) -> Option<WorkSummary> {
-    let waiting = state.waiting.get(&number)?;
+/// What waits of a model. While a probe round is open, one job more: every node can have some.
+fn summary(state: &State, now: Timestamp, number: u32) -> Option<WorkSummary> {
+    let settings = state.config().settings.mining();
+    let tokens = u64::from(settings.probe_tokens);
+    let round = mining_round::open(state, now)
+        .filter(|_| mining_round::units(state, number, tokens).is_some());
+    let waiting = state.waiting.get(&number);
+    if round.is_none() && waiting.is_none() {
+        return None;
+    }
     let model = state.models.get(&number)?;
-    let oldest = state.open.range((number, 0)..=(number, u64::MAX)).next()?;
+    let waiting = waiting.unwrap_or_default();
+    let open = state.open.range((number, 0)..=(number, u64::MAX)).next();
+    let oldest = open.and_then(|entry| state.jobs.get(&entry.key().1));
+    let times = oldest.map(|job| job.created).into_iter();
     Some(WorkSummary {
         model: ModelRef {
             id: model.id,
             version: Some(model.version),
         },
-        open: waiting.jobs,
-        output_tokens: waiting.output_tokens,
-        oldest: state
-            .jobs
-            .get(&oldest.key().1)
-            .map_or(Timestamp(0), |job| job.created),
+        open: waiting.jobs + u64::from(round.is_some()),
+        output_tokens: waiting.output_tokens + round.map_or(0, |_| tokens),
+        oldest: times
+            .chain(round.map(|round| round.begun))
+            .min()
+            .unwrap_or(Timestamp(0)),
     })
 }
 

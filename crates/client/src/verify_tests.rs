@@ -143,6 +143,7 @@ fn a_finished_job_s_file_holds_what_its_reader_may_see() {
             audit_fee: None,
             bond: None,
             delegate: None,
+            mining: None,
             private: Some(private),
         },
         output: file.output.clone(),

@@ -1,6 +1,7 @@
 //! The escrow itself: how it is installed, what it says of itself, what it expects a job to cost.
 
 use crate::audit::{Assurance, AuditSettings};
+use crate::mining::MiningSettings;
 use crate::parameters::PendingEscrowParameters;
 use crate::{JobInput, ModelRef, Parameters, Price, Receipt, Seconds, Timestamp, Tokens};
 use candid::{CandidType, Principal};
@@ -30,6 +31,8 @@ pub struct Settings {
     pub audit: Option<AuditSettings>,
     /// With fewer cycles than this, no new job is taken, so that what was begun can end; 500,000,000,000 where absent.
     pub cycles_reserve: Option<u64>,
+    /// Settings of probe rounds; the defaults where absent.
+    pub mining: Option<MiningSettings>,
 }
 
 impl Settings {
@@ -50,6 +53,7 @@ impl Default for Settings {
             minimum_transfer: Tokens(10_000),
             audit: None,
             cycles_reserve: None,
+            mining: None,
         }
     }
 }

@@ -325,8 +325,21 @@ pub struct Job {
     pub bond: Option<Tokens>,
     /// Who submitted it on the requester's balance, where that was somebody else.
     pub delegate: Option<Principal>,
+    /// For a job of a probe round: what it was for.
+    pub mining: Option<MiningRole>,
     /// What only the requester and the bearer of the capability see.
     pub private: Option<PrivateView>,
+}
+
+/// What a job of a probe round was for (`docs/mining.md`).
+#[derive(CandidType, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MiningRole {
+    /// To measure a node's computing power.
+    #[serde(rename = "probe")]
+    Probe,
+    /// To see whether validators look: its answer was known to be wrong.
+    #[serde(rename = "canary")]
+    Canary,
 }
 
 /// Which jobs a listing should hold.

@@ -1,5 +1,6 @@
 //! What checking a result takes: the terms fixed at submission, the rounds of an audit, and stake that is at risk.
 
+use crate::records::ReportedPower;
 use crate::stored::{self, stored};
 use candid::Principal;
 use emc_protocol::audit::{
@@ -471,6 +472,13 @@ pub struct ReportRecord {
     /// When it was made.
     #[cbor(n(4), with = "stored::maybe_time")]
     pub made: Option<Timestamp>,
+    /// What nodes have shown in probe rounds.
+    #[n(5)]
+    #[cbor(default)]
+    pub powers: Vec<ReportedPower>,
+    /// Up to which epoch everything is said with them.
+    #[n(6)]
+    pub complete: Option<u64>,
 }
 
 /// A line of a report.

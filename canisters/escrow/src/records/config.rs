@@ -1,9 +1,10 @@
 //! What the canister was installed with, its settings, and its counters.
 
-use crate::records::{AuditSettingsRecord, PendingRecord};
+use crate::records::{AuditSettingsRecord, MiningSettingsRecord, PendingRecord};
 use crate::stored::{self, stored};
 use candid::Principal;
 use emc_protocol::audit::AuditSettings;
+use emc_protocol::mining::MiningSettings;
 use emc_protocol::{Seconds, Timestamp, Tokens, escrow::Settings};
 use minicbor::{Decode, Encode};
 
@@ -86,12 +87,23 @@ pub struct SettingsRecord {
     /// `None` is the default.
     #[n(9)]
     pub cycles_reserve: Option<u64>,
+    /// Of probe rounds; `None` is the defaults.
+    #[n(10)]
+    pub mining: Option<MiningSettingsRecord>,
 }
 
 impl SettingsRecord {
     /// Below so many cycles no new job is taken.
     pub fn cycles_reserve(&self) -> u64 {
         self.cycles_reserve.unwrap_or(Settings::CYCLES_RESERVE)
+    }
+
+    /// The settings of probe rounds.
+    pub fn mining(&self) -> MiningSettings {
+        self.mining
+            .as_ref()
+            .map(MiningSettings::from)
+            .unwrap_or_default()
     }
 
     /// The settings of audits.
@@ -116,6 +128,7 @@ impl From<&Settings> for SettingsRecord {
             minimum_transfer: s.minimum_transfer,
             audit: s.audit.as_ref().map(AuditSettingsRecord::from),
             cycles_reserve: s.cycles_reserve,
+            mining: s.mining.as_ref().map(MiningSettingsRecord::from),
         }
     }
 }
@@ -133,6 +146,7 @@ impl From<&SettingsRecord> for Settings {
             minimum_transfer: s.minimum_transfer,
             audit: s.audit.as_ref().map(AuditSettings::from),
             cycles_reserve: s.cycles_reserve,
+            mining: s.mining.as_ref().map(MiningSettings::from),
         }
     }
 }
@@ -197,6 +211,18 @@ pub struct Counts {
     #[n(15)]
     #[cbor(default)]
     pub untold: u64,
+    /// Jobs of probe rounds ever given.
+    #[n(16)]
+    #[cbor(default)]
+    pub probes: u64,
+    /// Their twins ever made.
+    #[n(17)]
+    #[cbor(default)]
+    pub canaries: u64,
+    /// Numbers kept for twins that were not made.
+    #[n(18)]
+    #[cbor(default)]
+    pub reserved: u64,
 }
 
 /// How far the feed is known.

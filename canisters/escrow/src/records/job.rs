@@ -2,7 +2,7 @@
 
 use crate::books::Lock;
 use crate::movement::Movement;
-use crate::records::{Checking, RoyaltyRecord, TermsRecord};
+use crate::records::{Checking, MiningJob, RoyaltyRecord, TermsRecord};
 use crate::stored::{self, stored};
 use candid::Principal;
 use emc_protocol::{
@@ -119,6 +119,9 @@ pub struct JobRecord {
     #[n(33)]
     #[cbor(default)]
     pub away: u64,
+    /// What makes it a job of the mining pool's own.
+    #[n(34)]
+    pub mining: Option<MiningJob>,
 }
 
 /// By whose permission a job was submitted.
@@ -225,6 +228,11 @@ impl JobRecord {
             Stage::Auditing => self.lease_until,
             Stage::Delivered | Stage::Settled | Stage::Refunded(_) | Stage::Undecided => None,
         }
+    }
+
+    /// True for a twin with a wrong answer.
+    pub fn is_canary(&self) -> bool {
+        self.mining.is_some_and(|mining| mining.canary)
     }
 
     /// Who submitted it.

@@ -6,6 +6,7 @@ mod callback;
 mod config;
 mod delegation;
 mod job;
+mod mining;
 mod network;
 mod parameters;
 
@@ -14,5 +15,6 @@ pub use callback::*;
 pub use config::*;
 pub use delegation::*;
 pub use job::*;
+pub use mining::*;
 pub use network::*;
 pub use parameters::*;

@@ -117,7 +117,8 @@ impl World {
             .iter()
             .enumerate()
             .map(|(index, probe)| logit_difference(job, probe) + noise(index));
-        let wrong = self.wrong.contains(&job) != (habit == Habit::Liar);
+        let canary = self.state.jobs.get(&job).is_some_and(|job| job.is_canary());
+        let wrong = (canary || self.wrong.contains(&job)) != (habit == Habit::Liar);
         let positions = task.output.ids.len() as u32;
         Vote {
             positions,
@@ -238,6 +239,24 @@ impl World {
             node.leaving -= slashed - from_stake;
             *self.burned.entry(outcome.node).or_default() += slashed;
         }
+        let mining = report.mining.as_ref().expect("always there");
+        for line in &mining.powers {
+            assert!(
+                Some(line.epoch) > self.complete,
+                "nothing comes after `complete`"
+            );
+            let known = self.powers.insert(
+                (line.epoch, line.node),
+                PowerRecord {
+                    power: line.power,
+                    votes: line.votes,
+                    forfeited: line.forfeited,
+                },
+            );
+            assert_eq!(known, None, "one line for a node and an epoch");
+        }
+        assert!(mining.complete >= self.complete);
+        self.complete = mining.complete;
         for line in &report.acknowledgements {
             let node = self
                 .nodes

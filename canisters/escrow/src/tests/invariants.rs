@@ -36,6 +36,7 @@ pub fn check(world: &World) {
     indices(world, &sums);
     stakes(world, &sums);
     super::errand_actions::check(world);
+    super::mining_actions::check(world);
 }
 
 fn jobs(world: &World) -> Sums {
@@ -54,7 +55,10 @@ fn jobs(world: &World) -> Sums {
             .map_or(0, |c| c.audit_fee.0);
         let locked = if unfinished { job.max_price.0 - fee } else { 0 };
         assert_eq!(lock.0, locked, "locks: job {id}");
-        let of = sums.of.entry(job.requester).or_default();
+        // A job of the pool's own locks nothing, so that it is in nobody's account.
+        let own = Principal::anonymous();
+        let requester = job.mining.map_or(job.requester, |_| own);
+        let of = sums.of.entry(requester).or_default();
         *of = (
             of.0 + lock.0,
             of.1 + u64::from(unfinished),
@@ -137,8 +141,11 @@ fn bonds(sums: &mut Sums, id: u64, job: &JobRecord, audit: Option<&AuditRecord>)
     let unfinished = !job.stage.is_final();
     for (number, attempt) in job.attempts.iter().enumerate() {
         let newest = number + 1 == job.attempts.len();
-        let held =
-            newest && unfinished && !matches!(job.stage, Stage::Open) && job.checking.is_some();
+        let held = newest
+            && unfinished
+            && job.stage != Stage::Open
+            && job.checking.is_some()
+            && !job.is_canary();
         assert_eq!(
             attempt.bond.is_some(),
             held,
@@ -262,9 +269,9 @@ fn single_payment(id: u64, job: &JobRecord) {
         "single payment: job {id} is past its delivery exactly when it was delivered"
     );
     assert_eq!(
-        after_delivery,
+        after_delivery && job.mining.is_none(),
         job.receipt.is_some(),
-        "job {id} has a receipt exactly when it was delivered"
+        "job {id} has a receipt exactly when it was delivered for somebody who pays"
     );
     assert!(
         paid.is_empty()
@@ -348,6 +355,10 @@ fn backing(world: &World) {
 fn locks(world: &World, sums: &Sums) {
     assert_eq!(world.state.books.totals(0).locked.0, sums.locked, "locks");
     for (requester, (locked, jobs, bytes)) in &sums.of {
+        if *requester == Principal::anonymous() {
+            assert_eq!(*locked, 0);
+            continue;
+        }
         let account = world.state.books.account(requester);
         assert_eq!(account.view().locked.0, *locked, "locks of {requester}");
         assert_eq!(account.open_jobs(), *jobs, "open jobs of {requester}");
@@ -370,7 +381,12 @@ fn indices(world: &World, sums: &Sums) {
     );
     let final_ones = counts.settled + counts.refunded + counts.undecided;
     assert_eq!(
-        counts.open + counts.leased + counts.delivered + counts.auditing + final_ones,
+        counts.open
+            + counts.leased
+            + counts.delivered
+            + counts.auditing
+            + final_ones
+            + counts.reserved,
         counts.jobs
     );
     assert_eq!(

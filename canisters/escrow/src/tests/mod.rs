@@ -13,6 +13,8 @@ mod invariants;
 mod jobs;
 mod leases;
 mod ledger;
+mod mining;
+mod mining_actions;
 mod money;
 mod outages;
 mod parameters;

@@ -76,8 +76,8 @@ fn a_lease_keeps_the_terms_under_which_it_was_claimed() {
     announce(&mut world, &none).unwrap();
     world.pass(1);
     world.state.configure(|config| config.delay = Some(0));
-    announce(&mut world, &share(9_000)).unwrap();
-    assert_eq!(treasury_share(&world), 9_000, "at once");
+    announce(&mut world, &share(5_000)).unwrap();
+    assert_eq!(treasury_share(&world), 5_000, "at once");
     let args = world.delivery(0, &lease, &answer(40));
     let paid = world.deliver(0, &args).unwrap().paid.0;
     assert_eq!(paid, args.charge.0 - args.charge.0 * 200 / 10_000);

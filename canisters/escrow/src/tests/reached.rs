@@ -1,7 +1,7 @@
 //! What the random sequences must reach, so that a generator that has gone blind is noticed.
 
 /// What the sequences must reach, and how often at least.
-pub const REACHED: [(&str, u64); 103] = [
+pub const REACHED: [(&str, u64); 105] = [
     ("deposit: done", 2_000),
     ("deposit: not done", 500),
     ("deposit: pending", 1_000),
@@ -105,4 +105,6 @@ pub const REACHED: [(&str, u64); 103] = [
     ("call back: refused", 50),
     ("call back: answer lost", 50),
     ("outage: times move", 500),
+    ("mining jobs: some", 100),
+    ("delivered for mining", 100),
 ];

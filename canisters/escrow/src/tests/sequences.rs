@@ -22,6 +22,10 @@ const ACTIONS: u64 = 40;
 pub(super) struct Chance(u64);
 
 impl Chance {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
     pub(super) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -64,7 +68,7 @@ pub(super) struct Run {
     counts: Counts,
     log: Vec<String>,
     /// Leases that were given, with the index of the node.
-    leases: Vec<(usize, Lease)>,
+    pub(super) leases: Vec<(usize, Lease)>,
     keys: Vec<(Principal, SubmitJob)>,
     settled: BTreeMap<JobId, u64>,
 }
@@ -100,6 +104,9 @@ impl Run {
             keys: vec![],
             settled: BTreeMap::new(),
         };
+        if seed % 6 == 0 {
+            run.world.units = Some(1_000);
+        }
         // One node belongs to a requester who serves itself; another is as poor as its owner.
         run.world.nodes[3].owner = requester(2);
         if seed.is_multiple_of(4) {
@@ -156,6 +163,7 @@ impl Run {
             100..103 => self.set_delegate(),
             103..107 => self.call_back(),
             107 => self.outage(),
+            108 => self.mining_round(),
             _ => self.pull(),
         };
         self.count(format!("{name}: {outcome}"));
@@ -340,6 +348,10 @@ impl Run {
 
     /// A lease, mostly one of the newest.
     fn some_lease(&mut self) -> Option<(usize, Lease)> {
+        // Jobs of probe rounds are deleted in the end.
+        let jobs = &self.world.state.jobs;
+        self.leases
+            .retain(|(_, lease)| jobs.contains_key(&lease.job_id));
         let from = match self.chance.below(4) {
             0 => 0,
             _ => self.leases.len().saturating_sub(3),
@@ -406,6 +418,9 @@ impl Run {
             let times = self.settled.entry(job).or_default();
             assert_eq!(*times, 1, "single payment: job {job} was accepted twice");
             let job = self.world.job(job);
+            if job.mining.is_some() {
+                self.count("delivered for mining".into());
+            }
             let late = job.movements.iter().flat_map(|m| m.lines());
             let fees = late
                 .filter(|line| line.reason == crate::movement::Reason::LapseFee)
@@ -416,7 +431,7 @@ impl Run {
             if fees > 0 {
                 self.count("delivered after a lapse with a fee".into());
             }
-            if job.charged == Some(job.max_price) {
+            if job.charged == Some(job.max_price) && job.mining.is_none() {
                 self.count("charge capped at the lock".into());
             }
         }
@@ -660,6 +675,10 @@ impl Run {
             job.private.is_none_or(|private| private.input.is_none()),
             "a stranger reads a prompt"
         );
+        if job.mining.is_some() {
+            assert!(view::receipt(state, id).is_err());
+            return ("look", "mining".into());
+        }
         let has_receipt = match job.state {
             Some(JobState::Refunded) => job.refund_reason == Some(RefundReason::Overturned),
             other => !matches!(other, Some(JobState::Open | JobState::Leased)),

@@ -115,14 +115,17 @@ fn work_available_counts_what_waits_and_shows_no_prompt() {
     world.open_job();
     world.pass(1);
     world.open_job();
-    let work = view::work_available(&world.state, &[model(1), model(2)]).unwrap();
+    let work = view::work_available(&world.state, world.now, &[model(1), model(2)]).unwrap();
     assert_eq!(work.len(), 1);
     assert_eq!((work[0].open, work[0].output_tokens), (2, 128));
     assert_eq!(work[0].oldest, Timestamp(world.now.0 - SECOND));
-    assert_eq!(view::work_available(&world.state, &[]).unwrap(), work);
+    assert_eq!(
+        view::work_available(&world.state, world.now, &[]).unwrap(),
+        work
+    );
     world.claim(0, 2).unwrap();
     assert!(
-        view::work_available(&world.state, &[model(2)])
+        view::work_available(&world.state, world.now, &[model(2)])
             .unwrap()
             .is_empty()
     );

@@ -62,6 +62,12 @@ pub struct World {
     pub terms: Option<AuditTerms>,
     /// What the models' author gets, in basis points.
     pub royalty: u16,
+    /// What a million tokens of the models count in mining.
+    pub units: Option<u64>,
+    /// What the registry was told of power, by epoch and node.
+    pub powers: BTreeMap<(u64, Principal), PowerRecord>,
+    /// Up to which epoch it was told everything.
+    pub complete: Option<u64>,
     /// Jobs whose delivered result is not the model's.
     pub wrong: BTreeSet<JobId>,
     /// True where honest validators find that outputs do not end as they say.
@@ -147,6 +153,9 @@ impl World {
             retired: false,
             terms: None,
             royalty: 0,
+            units: None,
+            powers: BTreeMap::new(),
+            complete: None,
             wrong: BTreeSet::new(),
             ends_wrong: false,
             reported: 0,
@@ -220,7 +229,7 @@ impl World {
                     author: author(),
                     share: self.royalty,
                 }),
-                compute_units: None,
+                compute_units: self.units,
             }));
         }
         for node in &self.nodes {
