@@ -7,6 +7,7 @@ use crate::due;
 use crate::lease;
 use crate::mining_job;
 use crate::movement::Charge;
+use crate::pace;
 use crate::records::*;
 use crate::report;
 use crate::settle;
@@ -95,9 +96,11 @@ pub fn deliver(
     check_continues_preview(state, id, &job, &output)?;
     let charge = Charge::of(attempt, check_charge(&job, attempt, args)?);
     let record = check_receipt(state, now, id, &job, attempt, &output, args)?;
-    let bond = reserve_again(state, &job, attempt)?;
+    let (bond, claimed) = (reserve_again(state, &job, attempt)?, attempt.claimed);
 
     // 2. Apply; nothing fails any more.
+    let tokens = args.usage.output_tokens;
+    pace::note(state, job.model, claimed, now, tokens);
     if let Some(attempt) = job.attempts.last_mut() {
         attempt.bond = bond;
     }

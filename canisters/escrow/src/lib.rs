@@ -27,6 +27,7 @@ pub mod mining_job;
 pub mod mining_round;
 pub mod movement;
 pub mod outage;
+pub mod pace;
 pub mod parameters;
 pub mod power;
 pub mod pull;

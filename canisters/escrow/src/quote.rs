@@ -2,6 +2,7 @@
 
 use crate::bond;
 use crate::draw;
+use crate::pace;
 use crate::records::*;
 use crate::state::State;
 use crate::submit::{self, Measured, needed};
@@ -70,6 +71,7 @@ pub fn quote(state: &State, now: Timestamp, args: &QuoteArgs) -> Result<Quote, A
             highest = Some(highest.map_or(need, |most| most.max(need)));
         }
     }
+    let waiting = state.waiting.get(&number).unwrap_or_default();
     Ok(Quote {
         model: ModelRef {
             id: args.model.id.clone(),
@@ -82,7 +84,9 @@ pub fn quote(state: &State, now: Timestamp, args: &QuoteArgs) -> Result<Quote, A
         prompt_tokens: measured.estimate,
         lowest_max_price: lowest.map(|lowest| Tokens(lowest.0.saturating_add(audit_fee.0))),
         highest_max_price: highest.map(|highest| Tokens(highest.0.saturating_add(audit_fee.0))),
-        waiting: state.waiting.get(&number).unwrap_or_default().jobs,
+        waiting: waiting.jobs,
+        begins_in: pace::time(state, number, waiting.output_tokens, nodes),
+        takes: pace::time(state, number, max_tokens.into(), nodes.min(1)),
         check: (assurance != Assurance::None).then(|| {
             let chance = submit::chance(&settings, assurance);
             CheckQuote {

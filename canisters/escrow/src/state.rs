@@ -77,6 +77,7 @@ const PROBES: MemoryId = MemoryId::new(51);
 const POWER: MemoryId = MemoryId::new(52);
 const EPOCHS: MemoryId = MemoryId::new(53);
 const MINING_REPORTED: MemoryId = MemoryId::new(54);
+const PACE: MemoryId = MemoryId::new(55);
 const RECEIPT_INDEX: MemoryId = MemoryId::new(60);
 const RECEIPT_DATA: MemoryId = MemoryId::new(61);
 const RECEIPT_NODES: MemoryId = MemoryId::new(63);
@@ -180,6 +181,8 @@ pub struct State {
     /// Jobs of probe rounds that are not final, by epoch.
     pub(crate) epochs: Map<u64, u64>,
     pub(crate) mining_reported: StableCell<MiningReported, Mem>,
+    /// How fast nodes answer, by model.
+    pub(crate) pace: Map<u32, PaceRecord>,
     pub(crate) receipts: ReceiptLog,
     pub(crate) journal: Journal<Mem>,
     /// The earliest time in the due queue as far as is known; never later than the truth.
@@ -285,6 +288,7 @@ impl State {
             power: Map::init(map(POWER)),
             epochs: Map::init(map(EPOCHS)),
             mining_reported: StableCell::init(map(MINING_REPORTED), MiningReported::default()),
+            pace: Map::init(map(PACE)),
             receipts: ReceiptLog::init(map(RECEIPT_INDEX), map(RECEIPT_DATA), map(RECEIPT_NODES)),
             journal,
             next_due: 0,

@@ -1,8 +1,8 @@
 //! The command line: the flags that every command takes, and the list of commands.
 
 use crate::commands::{
-    account, audit, balance, chat, deposit, identity, job, model, node, parameters, quote, receipt,
-    status, transfer, verify, withdraw,
+    account, audit, balance, chat, delegate, deposit, identity, job, model, node, parameters,
+    quote, receipt, status, transfer, verify, withdraw,
 };
 use candid::Principal;
 use clap::{Args, Parser, Subcommand};
@@ -126,6 +126,9 @@ pub enum Command {
     Deposit(deposit::Deposit),
     /// Move EMC from your account in the escrow to the ledger
     Withdraw(withdraw::Withdraw),
+    /// Who else may spend your account in the escrow on jobs
+    #[command(subcommand)]
+    Delegate(delegate::Delegate),
     /// Keys
     #[command(subcommand)]
     Identity(identity::Identity),

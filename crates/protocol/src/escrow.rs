@@ -172,6 +172,10 @@ pub struct Quote {
     pub waiting: u64,
     /// What checking the result costs, inside the two prices above; null without assurance.
     pub check: Option<CheckQuote>,
+    /// Seconds until a node would begin with it, by the pace of late and what waits; null while no pace is known.
+    pub begins_in: Option<Seconds>,
+    /// Seconds that an answer of the most tokens would take from then on; null while no pace is known.
+    pub takes: Option<Seconds>,
 }
 
 /// What checking a result costs, and what it is worth.

@@ -150,4 +150,18 @@ pub struct CatalogueRecord {
     pub compute_units: Option<u64>,
 }
 
-stored!(RunningRecord, NodeRecord, ServerRecord, ModelRecord);
+/// How fast nodes have answered with a model of late.
+#[derive(Encode, Decode, Clone, Copy, Debug, Default, PartialEq)]
+pub struct PaceRecord {
+    /// Nanoseconds from claim to delivery for one output token, on average; the newest count most.
+    #[n(0)]
+    pub per_token: u64,
+}
+
+stored!(
+    PaceRecord,
+    RunningRecord,
+    NodeRecord,
+    ServerRecord,
+    ModelRecord
+);

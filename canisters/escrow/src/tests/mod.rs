@@ -22,4 +22,4 @@ mod reached;
 mod sequences;
 mod sight;
 mod submissions;
-mod world;
+pub(crate) mod world;

@@ -104,7 +104,7 @@ impl Run {
             keys: vec![],
             settled: BTreeMap::new(),
         };
-        if seed % 6 == 0 {
+        if seed.is_multiple_of(6) {
             run.world.units = Some(1_000);
         }
         // One node belongs to a requester who serves itself; another is as poor as its owner.

@@ -4,6 +4,7 @@ pub mod account;
 pub mod audit;
 pub mod balance;
 pub mod chat;
+pub mod delegate;
 pub mod deposit;
 pub mod identity;
 pub mod job;
@@ -32,6 +33,7 @@ pub async fn run(Cli { globals, command }: Cli) -> Result<()> {
         Command::Balance(command) => command.run(&globals).await,
         Command::Transfer(command) => command.run(&globals).await,
         Command::Account(command) => command.run(&globals).await,
+        Command::Delegate(command) => command.run(&globals).await,
         Command::Deposit(command) => command.run(&globals).await,
         Command::Withdraw(command) => command.run(&globals).await,
         Command::Identity(command) => command.run(&globals),

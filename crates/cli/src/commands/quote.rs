@@ -49,6 +49,8 @@ impl Quote {
                 "lowest_max_price": quote.lowest_max_price.map(words::emc),
                 "highest_max_price": quote.highest_max_price.map(words::emc),
                 "waiting": quote.waiting,
+                "begins_in_seconds": quote.begins_in.map(|time| time.0),
+                "takes_seconds": quote.takes.map(|time| time.0),
                 "check": quote.check.as_ref().map(|check| json!({
                     "audit_fee": words::emc(check.audit_fee),
                     "vote_fee": words::emc(check.vote_fee),
@@ -67,6 +69,8 @@ impl Quote {
                 format!("{amount} EMC")
             })
         };
+        let time =
+            |time: Option<_>| time.map_or_else(|| "not known yet".to_owned(), words::duration);
         let mut fields = vec![
             ("model", words::model(&quote.model)),
             (
@@ -74,6 +78,8 @@ impl Quote {
                 format!("{} of {} owners", quote.nodes, quote.owners),
             ),
             ("waiting jobs", quote.waiting.to_string()),
+            ("would begin in", time(quote.begins_in)),
+            ("would then take at most", time(quote.takes)),
             ("prompt", format!("about {} tokens", quote.prompt_tokens)),
             (
                 "cheapest, EMC per million prompt / output tokens",

@@ -1,6 +1,7 @@
-//! `emc parameters`: what the registry's governor sets, with a public delay.
+//! `emc parameters`: what the governor of the registry, and that of the escrow, sets, with a public delay.
 
 mod cancel;
+mod escrow;
 mod log;
 mod set;
 mod show;
@@ -13,7 +14,7 @@ use emc_client::protocol::node::RegistryInfo;
 use emc_client::protocol::parameters::RegistryParameters;
 use serde_json::{Value, json};
 
-/// The registry's parameters.
+/// The registry's parameters, and the escrow's.
 #[derive(Debug, Subcommand)]
 pub enum Parameters {
     /// What holds, and what is announced
@@ -24,6 +25,9 @@ pub enum Parameters {
     Cancel(cancel::Cancel),
     /// Everything that was ever announced and put into effect
     Log(log::Log),
+    /// The escrow's
+    #[command(subcommand)]
+    Escrow(escrow::Escrow),
 }
 
 impl Parameters {
@@ -33,6 +37,7 @@ impl Parameters {
             Self::Set(command) => command.run(globals).await,
             Self::Cancel(command) => command.run(globals).await,
             Self::Log(command) => command.run(globals).await,
+            Self::Escrow(command) => command.run(globals).await,
         }
     }
 }
