@@ -2,78 +2,17 @@
 
 use anyhow::{Context, Result, ensure};
 use emc_devnet::market::{MINIMUM_STAKE, until};
-use emc_devnet::votes::{Ballots, Opinion};
+use emc_devnet::votes::Opinion;
 use emc_devnet::{HandNode, Market};
-use emc_protocol::audit::{AuditTerms, GapLevel, Verdict};
-use emc_protocol::model::ModelTerms;
-use emc_protocol::{Assurance, JobId, JobState, NodeStatus, SubmitJob, Tokens, error::code};
-use emc_tests::{Scene, paper_model};
+use emc_protocol::audit::Verdict;
+use emc_protocol::{JobState, NodeStatus, Tokens, error::code};
+use emc_tests::Scene;
+use emc_tests::auditing::{always, delivered, vote, with_validators};
 use std::time::Duration;
 
-/// A model that can be audited, eight validators of eight owners, and a worker.
+/// Eight validators of eight owners, and a worker.
 async fn scene(seed: u64) -> Result<(Scene, HandNode, Vec<HandNode>)> {
-    let market = Market::start(seed).await?;
-    let mut model = paper_model();
-    model.terms = Some(ModelTerms {
-        audit: Some(AuditTerms {
-            levels: vec![GapLevel {
-                above_milli: 300,
-                share: 200,
-                besides: 1,
-            }],
-            tolerance_milli: 500,
-        }),
-        royalty: 500,
-        compute_units: 0,
-    });
-    let scene = Scene::with_model(market, model).await?;
-    scene.market.list(&scene.model).await?;
-    let validators = scene.market.hand_validators(8, &scene.model).await?;
-    let worker = scene.market.hand_node("worker", &scene.model).await?;
-    Ok((scene, worker, validators))
-}
-
-fn always(scene: &Scene) -> SubmitJob {
-    SubmitJob {
-        assurance: Some(Assurance::Always),
-        ..scene.question("Is this the model's own answer?")
-    }
-}
-
-/// A delivered answer of 16 tokens to an `always` job.
-async fn delivered(scene: &Scene, worker: &HandNode) -> Result<JobId> {
-    let reply = scene.escrow(&scene.alice).submit_job(always(scene)).await?;
-    scene.check().await?;
-    let lease = worker.claim_one().await?;
-    let ids: Vec<u32> = (0..16).collect();
-    let answer = worker
-        .deliver(worker.delivery(&lease, &ids, "Perhaps."))
-        .await?;
-    ensure!(
-        answer.state == Some(JobState::Delivered) && answer.paid.is_zero(),
-        "nothing is paid before the draw"
-    );
-    scene.check().await?;
-    Ok(reply.job_id)
-}
-
-/// Everybody votes until the job is final.
-async fn vote(
-    scene: &Scene,
-    validators: &[HandNode],
-    job: JobId,
-    opinion: impl Fn(usize) -> Opinion,
-) -> Result<()> {
-    let mut ballots: Vec<Ballots> = validators.iter().map(|_| Ballots::default()).collect();
-    until(Duration::from_secs(60), "the audit to end", async || {
-        for (number, (validator, ballots)) in validators.iter().zip(&mut ballots).enumerate() {
-            validator.cast(ballots, opinion(number)).await?;
-        }
-        scene.check().await?;
-        let state = scene.job(job).await?.state;
-        Ok((!matches!(state, Some(JobState::Delivered | JobState::Auditing))).then_some(()))
-    })
-    .await
+    with_validators(Market::start(seed).await?, 8, 0).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

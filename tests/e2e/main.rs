@@ -1,5 +1,8 @@
 //! End-to-end tests over HTTP; each module is a subject. `EMC_NETWORK=http://...` runs them against another network.
 
+mod adversaries_nodes;
+mod adversaries_requesters;
+mod adversaries_validators;
 mod audits;
 mod cli_chat;
 mod cli_money;

@@ -3,6 +3,7 @@
 //! A test that needs more than the Internet Computer's interface (time travel, faults) begins with [`control!`]; on a
 //! network that has none it says that it is skipped. On the embedded network none may be.
 
+pub mod auditing;
 pub mod programs;
 
 use anyhow::{Result, ensure};

@@ -4,7 +4,7 @@ use crate::cli::Globals;
 use crate::keystore::Keystore;
 use anyhow::{Context, Result, bail};
 use candid::Principal;
-use emc_client::canister_ids::{PartialIds, demo_url};
+use emc_client::canister_ids::{PartialIds, choose, demo_url, escrows};
 use emc_client::protocol::Timestamp;
 use emc_client::{
     CanisterIds, Client, Escrow, Identity, Ledger, Network, Registry, RetryPolicy, ledger,
@@ -43,7 +43,7 @@ impl Session {
 
     async fn with(globals: &Globals, identity: Identity) -> Result<Self> {
         let network = network(globals)?;
-        let ids = ids(globals, &network)?;
+        let ids = ids(globals, &network, &identity)?;
         // A network that is not there should be said soon; one that goes away in mid-call is worth waiting for.
         let client = Client::builder()
             .network(network)
@@ -111,15 +111,22 @@ pub fn network(globals: &Globals) -> Result<Network> {
 }
 
 /// The canisters: flags and variables first, files for the rest.
-fn ids(globals: &Globals, network: &Network) -> Result<CanisterIds> {
+/// The canisters. Where the deployment has several escrows and none is named, the caller's is the one that its hash
+/// chooses.
+fn ids(globals: &Globals, network: &Network, caller: &Identity) -> Result<CanisterIds> {
+    let here = Path::new(".");
+    let chosen = match globals.escrow {
+        Some(escrow) => Some(escrow),
+        None => choose(&escrows(network, here)?, caller.principal()),
+    };
     let given = PartialIds {
         ledger: globals.ledger,
         registry: globals.registry,
-        escrow: globals.escrow,
+        escrow: chosen,
     };
     if let Ok(ids) = given.complete() {
         return Ok(ids);
     }
-    let found = PartialIds::find(network, Path::new("."))?;
+    let found = PartialIds::find(network, here)?;
     Ok(given.or(found).complete()?)
 }

@@ -10,6 +10,7 @@
 
 use crate::{Error, Network};
 use candid::Principal;
+use emc_protocol::canonical::Writer;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -181,6 +182,75 @@ impl PartialIds {
     }
 }
 
+/// The escrows of a network: `escrow` and, where there are several on one registry, `escrow_2`, `escrow_3` and so on,
+/// from the first file that names one, looking in `folder` and the folders above it; sorted.
+///
+/// # Errors
+/// [`Error::Config`] where a file is there but cannot be read.
+pub fn escrows(network: &Network, folder: &Path) -> Result<Vec<Principal>, Error> {
+    let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    let paths = folder
+        .ancestors()
+        .flat_map(|folder| candidates(network, folder));
+    for path in paths.filter(|path| path.is_file()) {
+        let text = read(&path)?;
+        if !is_of_network(&text, network) {
+            continue;
+        }
+        let found = escrows_in(&text, network.name());
+        if !found.is_empty() {
+            return Ok(found);
+        }
+    }
+    Ok(vec![])
+}
+
+fn escrows_in(text: &str, network: &str) -> Vec<Principal> {
+    let file: Option<Value> = serde_json::from_str(text).ok();
+    let entries = file
+        .as_ref()
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten();
+    let mut escrows: Vec<Principal> = entries
+        .filter(|(name, _)| {
+            let name = name.strip_prefix("emc_").unwrap_or(name);
+            name.strip_prefix("escrow").is_some_and(|number| {
+                number.is_empty()
+                    || number
+                        .strip_prefix('_')
+                        .is_some_and(|n| n.parse::<u16>().is_ok())
+            })
+        })
+        .filter_map(|(_, entry)| match entry {
+            Value::Object(by_network) => by_network.get(network)?.as_str(),
+            other => other.as_str(),
+        })
+        .filter_map(|text| Principal::from_text(text).ok())
+        .collect();
+    escrows.sort_unstable();
+    escrows.dedup();
+    escrows
+}
+
+/// Which of several escrows on one registry is a requester's: that with the highest hash of both (rendezvous hashing), so
+/// that everybody chooses the same without being told, all are chosen equally often, and a new one takes its share from
+/// each of the others and moves nobody else.
+///
+/// The hash is the SHA-256 of the domain `emc-escrow-choice-v1` (`docs/spec/receipt.md` says how domains are written),
+/// then of both principals, each as one byte for its length and its bytes.
+pub fn choose(escrows: &[Principal], requester: Principal) -> Option<Principal> {
+    let hash = |escrow: &Principal| -> [u8; 32] {
+        let mut bytes = Writer::new("emc-escrow-choice-v1");
+        for principal in [escrow, &requester] {
+            bytes.u8(principal.as_slice().len() as u8);
+            bytes.raw(principal.as_slice());
+        }
+        bytes.sha256()
+    };
+    escrows.iter().copied().max_by_key(|escrow| hash(escrow))
+}
+
 /// The URL in `.emc/network.json`, from a folder upwards: the network that the demo keeps running.
 pub fn demo_url(folder: &Path) -> Option<String> {
     let folder = std::path::absolute(folder).ok()?;
@@ -279,6 +349,42 @@ mod tests {
             demo_url(folder.path()).as_deref(),
             Some("http://127.0.0.1:4321")
         );
+    }
+
+    #[test]
+    fn several_escrows_of_one_registry_are_found() {
+        let other = "rno2w-sqaaa-aaaaa-aaacq-cai";
+        let text = format!(
+            r#"{{"escrow":"{ESCROW}","escrow_2":"{other}","escrows":"{LEDGER}","ledger":"{LEDGER}"}}"#
+        );
+        let folder = folder(&[(".icp/data/mappings/local.ids.json", text)]);
+        let mut expected = [ESCROW, other].map(|text| Principal::from_text(text).unwrap());
+        expected.sort_unstable();
+        assert_eq!(escrows(&Network::Local, folder.path()).unwrap(), expected);
+    }
+
+    #[test]
+    fn requesters_spread_over_escrows_and_a_new_one_moves_nobody_else() {
+        let escrow = |n: u8| Principal::from_slice(&[n, 1, 1]);
+        let three: Vec<Principal> = (0..3).map(escrow).collect();
+        let four: Vec<Principal> = (0..4).map(escrow).collect();
+        let mut counts = [0; 4];
+        for n in 0..4_000u32 {
+            let requester = Principal::self_authenticating(n.to_be_bytes());
+            let (before, after) = (choose(&three, requester), choose(&four, requester));
+            let after = after.unwrap();
+            assert!(
+                before == Some(after) || after == escrow(3),
+                "only the new one takes any"
+            );
+            counts[four.iter().position(|e| *e == after).unwrap()] += 1;
+        }
+        // Five standard errors of a quarter of 4,000.
+        assert!(
+            counts.iter().all(|count: &i32| (count - 1_000).abs() < 140),
+            "{counts:?}"
+        );
+        assert_eq!(choose(&[], escrow(0)), None);
     }
 
     #[test]
