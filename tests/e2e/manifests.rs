@@ -49,7 +49,7 @@ fn dfx_json_fits_its_schema_and_the_interfaces() -> Result<()> {
     check_schema("tests/data/dfx-json-schema.json", &manifest)?;
     let canisters = manifest["canisters"].as_object().context("canisters")?;
     ensure!(
-        canisters.keys().eq(["escrow", "ledger", "registry"]),
+        canisters.keys().eq(["escrow", "ledger", "llm", "registry"]),
         "{:?}",
         canisters.keys()
     );
@@ -88,7 +88,7 @@ fn icp_yaml_fits_its_schema_and_the_interfaces() -> Result<()> {
         .iter()
         .filter_map(|canister| canister["name"].as_str())
         .collect();
-    ensure!(names == ["ledger", "registry", "escrow"], "{names:?}");
+    ensure!(names == ["ledger", "registry", "escrow", "llm"], "{names:?}");
     for canister in canisters {
         let name = canister["name"].as_str().context("name")?;
         check_argument(name, canister["init_args"].as_str().context("init_args")?)?;

@@ -17,6 +17,7 @@ pub mod escrow;
 pub mod feed;
 pub mod job;
 pub mod limits;
+pub mod llm;
 pub mod model;
 pub mod mountain_range;
 pub mod node;
