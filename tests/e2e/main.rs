@@ -3,6 +3,7 @@
 mod audits;
 mod cli_chat;
 mod cli_money;
+mod dapps;
 mod deliveries;
 mod endings;
 mod icp_deploy;
