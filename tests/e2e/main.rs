@@ -10,6 +10,7 @@ mod icp_deploy;
 mod jobs;
 mod journal;
 mod manifests;
+mod outages;
 mod stake;
 mod stake_at_risk;
 mod upgrades;

@@ -85,7 +85,7 @@ async fn timers_run_again_after_an_upgrade() -> Result<()> {
     let control = emc_tests::control!(scene.market);
     let job = scene.ask("Give me up in time.").await?;
     scene.market.upgrade_all().await?;
-    control.advance(std::time::Duration::from_secs(700)).await?;
+    control.pass(std::time::Duration::from_secs(700)).await?;
     emc_devnet::market::until(
         std::time::Duration::from_secs(10),
         "the refund",

@@ -107,6 +107,8 @@ impl Scene {
             salt: None,
             visibility: None,
             assurance: None,
+            payer: None,
+            notify: None,
         }
     }
 

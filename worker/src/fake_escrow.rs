@@ -464,6 +464,7 @@ impl Escrow for FakeEscrow {
                 assurance: None,
                 audit_fee: None,
                 bond: None,
+                delegate: None,
                 private: None,
             })
         })

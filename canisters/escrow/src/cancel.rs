@@ -19,8 +19,11 @@ pub fn cancel(
     caller: Principal,
     id: JobId,
 ) -> Result<JobRecord, ApiError> {
-    if state.job(id)?.requester != caller {
-        let message = format!("Job {id} is somebody else's: only its requester can cancel it.");
+    let job = state.job(id)?;
+    if job.requester != caller && job.submitter() != caller {
+        let message = format!(
+            "Job {id} is somebody else's: only its requester can cancel it, or who submitted it."
+        );
         return Err(ApiError::new(code::FORBIDDEN, message));
     }
     let mut job = due::catch_up(state, now, id)?;

@@ -2,6 +2,8 @@
 //! at an upgrade costs nothing.
 
 use crate::guard::Limits;
+use crate::outage;
+use crate::parameters;
 use crate::state::State;
 use emc_protocol::Timestamp;
 use std::cell::RefCell;
@@ -21,10 +23,14 @@ pub fn read<R>(use_it: impl FnOnce(&State) -> R) -> R {
     STATE.with_borrow(|cell| use_it(cell.as_ref().expect("init and post_upgrade set the state")))
 }
 
-/// Changes the state.
+/// Changes the state, which learns the time first.
 pub fn change<R>(use_it: impl FnOnce(&mut State) -> R) -> R {
-    STATE
-        .with_borrow_mut(|cell| use_it(cell.as_mut().expect("init and post_upgrade set the state")))
+    STATE.with_borrow_mut(|cell| {
+        let state = cell.as_mut().expect("init and post_upgrade set the state");
+        outage::wake(state, now());
+        parameters::settle(state, now());
+        use_it(state)
+    })
 }
 
 /// The rate limits.

@@ -5,6 +5,7 @@
 use crate::bond;
 use crate::feed;
 use crate::lease;
+use crate::outage;
 use crate::records::*;
 use crate::state::State;
 use crate::submit::needed;
@@ -167,10 +168,13 @@ fn look_through(
         if !fits(offer, &open) || (open.bond.is_some() && !audited) {
             continue;
         }
-        let job = match open.tried {
+        let mut job = match open.tried {
             true => state.jobs.get(&id),
             false => None,
         };
+        if let Some(job) = &mut job {
+            outage::move_times(state, job);
+        }
         if job
             .is_none_or(|job| job.deadline > now && lease::may_try(&job, &node.owner, max_attempts))
         {
@@ -211,7 +215,13 @@ fn give(
     id: JobId,
     job: &mut JobRecord,
 ) -> Result<Option<Lease>, ApiError> {
-    if job.stage != Stage::Open || job.deadline <= now {
+    if job.stage != Stage::Open {
+        return Ok(None);
+    }
+    if outage::shift(state, id, job) {
+        state.jobs.insert(id, job.clone());
+    }
+    if job.deadline <= now {
         return Ok(None);
     }
     let Some(bytes) = state.inputs.get(&id) else {

@@ -8,6 +8,7 @@
 use crate::audit;
 use crate::bond;
 use crate::movement::Movement;
+use crate::outage;
 use crate::records::*;
 use crate::settle;
 use crate::state::State;
@@ -55,6 +56,7 @@ pub fn draw(state: &mut State, now: Timestamp, upto: u64, seed: &[u8; 32]) {
             continue;
         };
         let id = request.job;
+        outage::shift(state, id, &mut job);
         match request.what {
             Draw::First => first(state, now, id, &mut job, seed),
             Draw::SecondLook => {

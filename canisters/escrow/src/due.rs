@@ -5,6 +5,7 @@
 
 use crate::audit;
 use crate::lease;
+use crate::outage;
 use crate::records::*;
 use crate::settle;
 use crate::state::State;
@@ -43,7 +44,7 @@ pub(crate) fn catch_up(
     id: JobId,
 ) -> Result<JobRecord, ApiError> {
     let mut job = state.job(id)?;
-    let mut changed = false;
+    let mut changed = outage::shift(state, id, &mut job);
     while job.due().is_some_and(|at| at <= now) {
         match job.stage {
             Stage::Open => settle::refund(state, now, id, &mut job, Refund::Deadline),

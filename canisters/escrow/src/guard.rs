@@ -71,6 +71,7 @@ fn is_known(state: &State, caller: &Principal) -> bool {
     *caller == config.treasury
         || *caller == config.governor
         || state.books.knows(caller)
+        || crate::delegate::is_delegate(state, caller)
         || crate::feed::knows(state, caller)
 }
 
@@ -125,6 +126,23 @@ pub fn inspect(
     bucket
         .wait(rate, now.0)
         .map_or(Ok(()), |wait| Err(too_often(wait)))
+}
+
+/// Refuses what begins something new while there are too few cycles to end what was begun.
+///
+/// # Errors
+/// `low_cycles`.
+pub fn enough_cycles(state: &State, cycles: u128) -> Result<(), ApiError> {
+    let reserve = state.config().settings.cycles_reserve();
+    if cycles >= u128::from(reserve) {
+        return Ok(());
+    }
+    Err(ApiError::new(
+        code::LOW_CYCLES,
+        format!(
+            "This escrow has {cycles} cycles left and takes no new jobs below {reserve}; what was begun goes on. Tell its operator, or use another escrow."
+        ),
+    ))
 }
 
 fn check_identity(caller: Principal) -> Result<(), ApiError> {

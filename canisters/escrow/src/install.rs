@@ -1,10 +1,12 @@
 //! Installation and upgrade: what the argument may be, and how settings are checked.
 
+use crate::parameters;
 use crate::records::*;
 use crate::state::State;
 use candid::Principal;
 use emc_protocol::audit::AuditSettings;
 use emc_protocol::escrow::{EscrowArgs, EscrowInit, Settings};
+use emc_protocol::parameters::EscrowParameters;
 use emc_protocol::{Seconds, Timestamp, Tokens};
 
 /// Why an argument is not accepted; the message of the failed installation.
@@ -50,12 +52,16 @@ pub fn configure(
         governor,
         treasury,
         settings,
+        delay,
     }) = args
     else {
         return Err(ArgumentError::NeedsInit);
     };
     let settings = settings.unwrap_or_default();
-    check(&settings)?;
+    check_parameters(&EscrowParameters {
+        settings: Some(settings.clone()),
+        delay,
+    })?;
     let canister = |given: Option<Principal>, name: &'static str| {
         given
             .or_else(|| find(name))
@@ -70,6 +76,8 @@ pub fn configure(
         settings: (&settings).into(),
         nonce: crate::secret::nonce(escrow, now),
         secret: None,
+        delay: delay.map(|delay| delay.0),
+        pending: None,
     })
 }
 
@@ -77,23 +85,44 @@ pub fn configure(
 ///
 /// # Errors
 /// The argument is not for an upgrade, or a setting is out of range.
-pub fn upgrade(state: &mut State, args: Option<EscrowArgs>) -> Result<(), ArgumentError> {
+pub fn upgrade(
+    state: &mut State,
+    now: Timestamp,
+    by: Principal,
+    args: Option<EscrowArgs>,
+) -> Result<(), ArgumentError> {
     let change = match args {
         None => return Ok(()),
         Some(EscrowArgs::Init(_)) => return Err(ArgumentError::NeedsUpgrade),
         Some(EscrowArgs::Upgrade(change)) => change,
     };
-    if let Some(settings) = &change.settings {
-        check(settings)?;
-    }
+    let parameters = EscrowParameters {
+        settings: change.settings,
+        delay: change.delay,
+    };
+    parameters::upgrade(state, now, by, &parameters)?;
     state.configure(|config| {
         config.governor = change.governor.unwrap_or(config.governor);
         config.treasury = change.treasury.unwrap_or(config.treasury);
-        if let Some(settings) = &change.settings {
-            config.settings = settings.into();
-        }
     });
     Ok(())
+}
+
+/// Checks parameters against their bounds.
+///
+/// # Errors
+/// Which is out of range.
+pub fn check_parameters(change: &EscrowParameters) -> Result<(), ArgumentError> {
+    if change
+        .delay
+        .is_some_and(|delay| delay > parameters::LONGEST)
+    {
+        return Err(ArgumentError::Setting {
+            field: "delay",
+            expected: "at most a year",
+        });
+    }
+    change.settings.as_ref().map_or(Ok(()), check)
 }
 
 fn check_audit(audit: &AuditSettings, treasury_share: u16) -> Result<(), ArgumentError> {

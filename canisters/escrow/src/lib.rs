@@ -6,10 +6,12 @@
 pub mod audit;
 pub mod bond;
 pub mod books;
+pub mod callback;
 pub mod calls;
 pub mod cancel;
 mod canister;
 pub mod claim;
+pub mod delegate;
 pub mod deliver;
 pub mod deposit;
 pub mod draw;
@@ -22,6 +24,8 @@ pub mod judge;
 pub mod lease;
 pub mod metrics;
 pub mod movement;
+pub mod outage;
+pub mod parameters;
 pub mod pull;
 pub mod quote;
 pub mod receipts;
@@ -40,10 +44,11 @@ pub mod withdraw;
 
 use crate::canister::{change, limits, now, read};
 use candid::Principal;
-use emc_protocol::account::{WithdrawReply, deposit_subaccount};
+use emc_protocol::account::{Delegate, SetDelegate, WithdrawReply, deposit_subaccount};
 use emc_protocol::audit::{Audit, AuditSummary, AuditTask, CommitArgs, RevealArgs};
 use emc_protocol::escrow::{EscrowArgs, EscrowInfo, Quote, QuoteArgs, ReceiptProof, ReceiptRecord};
 use emc_protocol::job::{JobFilter, JobPage};
+use emc_protocol::parameters::{EscrowParameterLog, EscrowParameters};
 use emc_protocol::work::{
     ChunkArgs, ClaimArgs, DeclineArgs, DeliverArgs, DeliverReply, ExtendArgs, ExtendReply,
     WorkSummary,
@@ -52,7 +57,9 @@ use emc_protocol::{
     AccountView, ApiError, ByteBuf, DepositArgs, DepositReply, Job, JobId, Lease, Ledgered,
     ModelRef, SubmitJob, SubmitReply, Totals, WithdrawArgs,
 };
-use ic_cdk::api::{accept_message, canister_self, certified_data_set, msg_caller};
+use ic_cdk::api::{
+    accept_message, canister_cycle_balance, canister_self, certified_data_set, msg_caller,
+};
 use ic_cdk::{init, inspect_message, post_upgrade, query, update};
 use ic_http_types::{HttpRequest, HttpResponse};
 use ic_stable_structures::DefaultMemoryImpl;
@@ -83,7 +90,8 @@ fn post_upgrade(args: Option<EscrowArgs>) {
     let memory = DefaultMemoryImpl::default();
     let mut state = state::State::open(memory, state::BUCKET_PAGES, now())
         .unwrap_or_else(|error| ic_cdk::trap(error.to_string()));
-    install::upgrade(&mut state, args).unwrap_or_else(|error| ic_cdk::trap(error.to_string()));
+    install::upgrade(&mut state, now(), msg_caller(), args)
+        .unwrap_or_else(|error| ic_cdk::trap(error.to_string()));
     canister::set(state);
     start();
 }
@@ -179,6 +187,7 @@ fn quote(args: QuoteArgs) -> Result<Quote, ApiError> {
 #[update]
 fn submit_job(job: SubmitJob) -> Result<SubmitReply, ApiError> {
     let caller = enter()?;
+    read(|state| guard::enough_cycles(state, canister_cycle_balance()))?;
     let reply = change(|state| submit::submit(state, now(), caller, job));
     timers::arm();
     reply
@@ -188,7 +197,22 @@ fn submit_job(job: SubmitJob) -> Result<SubmitReply, ApiError> {
 #[update]
 fn cancel_job(job: JobId) -> Result<(), ApiError> {
     let caller = enter()?;
-    change(|state| cancel::cancel(state, now(), caller, job)).map(drop)
+    let cancelled = change(|state| cancel::cancel(state, now(), caller, job)).map(drop);
+    timers::arm();
+    cancelled
+}
+
+/// Lets somebody submit jobs that the caller pays, up to a limit; a limit of zero takes the permission away.
+#[update]
+fn set_delegate(args: SetDelegate) -> Result<(), ApiError> {
+    let caller = enter()?;
+    change(|state| delegate::set(state, now(), caller, &args))
+}
+
+/// Who may submit jobs that an account pays.
+#[query]
+fn delegates(owner: Principal) -> Vec<Delegate> {
+    read(|state| delegate::list(state, owner))
 }
 
 /// A job. Prompt and answer only for its requester, or with its capability.
@@ -259,6 +283,7 @@ fn deliver(args: DeliverArgs) -> Result<DeliverReply, ApiError> {
     let caller = enter()?;
     let reply = change(|state| deliver::deliver(state, now(), caller, &args))?;
     certify();
+    timers::arm();
     timers::arm_draw();
     Ok(reply)
 }
@@ -297,12 +322,40 @@ fn reveal_vote(args: RevealArgs) -> Result<(), ApiError> {
     reply
 }
 
+// --- the governor ---
+
+/// Announces a change of parameters, in place of one that is pending; the governor's.
+#[update]
+fn set_parameters(change: EscrowParameters) -> Result<EscrowInfo, ApiError> {
+    let caller = enter()?;
+    self::change(|state| {
+        parameters::set(state, now(), caller, &change)?;
+        Ok(view::info(state))
+    })
+}
+
+/// Withdraws the change of parameters that is pending; the governor's.
+#[update]
+fn cancel_parameters() -> Result<EscrowInfo, ApiError> {
+    let caller = enter()?;
+    change(|state| {
+        parameters::cancel(state, now(), caller)?;
+        Ok(view::info(state))
+    })
+}
+
 // --- anyone ---
 
 /// The escrow's settings and state.
 #[query]
 fn info() -> EscrowInfo {
     read(view::info)
+}
+
+/// The log of parameters, from a number on.
+#[query]
+fn parameter_log(start: u64, limit: u32) -> EscrowParameterLog {
+    read(|state| parameters::log(state, start, limit))
 }
 
 /// A job's draw and audit, for anyone to recompute.

@@ -47,6 +47,37 @@ pub fn encode(state: &State, now: Timestamp) -> std::io::Result<Vec<u8>> {
         "Leases that ever lapsed.",
     )?;
     out.encode_gauge(
+        "emc_escrow_callbacks",
+        state.callbacks.len() as f64,
+        "Jobs whose end a canister is still to be told of.",
+    )?;
+    out.encode_counter(
+        "emc_escrow_callbacks_answered_total",
+        counts.told as f64,
+        "Callbacks ever answered.",
+    )?;
+    out.encode_counter(
+        "emc_escrow_callbacks_given_up_total",
+        counts.untold as f64,
+        "Callbacks ever given up.",
+    )?;
+    let clock = state.clock.get();
+    out.encode_counter(
+        "emc_escrow_outages_total",
+        clock.outages as f64,
+        "Gaps of more than five minutes in the escrow's clock.",
+    )?;
+    out.encode_counter(
+        "emc_escrow_away_seconds_total",
+        clock.away as f64 / 1e9,
+        "How long all of those were.",
+    )?;
+    out.encode_gauge(
+        "emc_escrow_delegations",
+        state.delegations.len() as f64,
+        "Permissions to submit jobs that somebody else pays.",
+    )?;
+    out.encode_gauge(
         "emc_escrow_due",
         state.due.len() as f64,
         "Entries of the due queue.",

@@ -1,9 +1,10 @@
-//! The other awaits: pulling the registry's feed, reporting to the registry, the draws of audits, and the secret from
-//! `raw_rand` after installation.
+//! The other awaits: pulling the registry's feed, reporting to the registry, the draws of audits, callbacks, and the
+//! secret from `raw_rand` after installation.
 //!
 //! Nothing is committed before an await. After it, a page is applied only if the escrow still is where the page begins
 //! (`feed::apply`), and a secret only if there is none: so answers that come twice or late do nothing.
 
+use crate::callback;
 use crate::canister::{change, now, read};
 use crate::draw;
 use crate::feed::{self, Applied};
@@ -71,6 +72,8 @@ pub async fn send_report() {
 thread_local! {
     /// True while random bytes for a draw are on their way.
     static DRAWING: Cell<bool> = const { Cell::new(false) };
+    /// Callbacks that wait for their answer.
+    static CALLING_BACK: Cell<usize> = const { Cell::new(0) };
 }
 
 /// Ends the pause of the feed, also where the callback traps.
@@ -118,4 +121,49 @@ pub async fn fetch_secret() -> bool {
         }
     });
     true
+}
+
+/// Callbacks that may wait for their answers at the same time.
+const CALLBACKS: usize = 100;
+/// Seconds that a callback may take.
+const CALLBACK_TIMEOUT: u32 = 10;
+
+/// Counts a callback, also where the code after it traps.
+struct CallingBack;
+
+impl CallingBack {
+    fn begin() -> Self {
+        CALLING_BACK.set(CALLING_BACK.get() + 1);
+        Self
+    }
+}
+
+impl Drop for CallingBack {
+    fn drop(&mut self) {
+        CALLING_BACK.set(CALLING_BACK.get().saturating_sub(1));
+    }
+}
+
+/// Makes the callbacks that are due, a bounded number at a time. Each try is counted, and committed, before its call.
+pub fn call_back() {
+    while CALLING_BACK.get() < CALLBACKS {
+        let Some(callback) = change(|state| callback::next(state, now())) else {
+            return;
+        };
+        let counted = CallingBack::begin();
+        ic_cdk::futures::spawn(async move {
+            let (callee, id) = (callback.callee, callback.done.job_id);
+            let reply = Call::bounded_wait(callee, "emc_job_done")
+                .with_arg(&callback.done)
+                .change_timeout(CALLBACK_TIMEOUT)
+                .await;
+            drop(counted);
+            change(|state| match reply {
+                Ok(_) => callback::answered(state, now(), callee, id),
+                Err(_) => callback::failed(state, callee, id),
+            });
+            // The canister's next one, or others that had to wait.
+            call_back();
+        });
+    }
 }

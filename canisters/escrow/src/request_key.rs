@@ -67,11 +67,14 @@ fn is_same(record: &JobRecord, job: &SubmitJob, input: &[u8]) -> bool {
         version: Some(record.model_version),
     };
     let deadline = job.deadline.unwrap_or(limits::DEADLINE_DEFAULT);
-    record.input_hash == hash.sha256()
+    let payer = job.payer.unwrap_or(record.submitter());
+    record.requester == payer
+        && record.notify == job.notify.unwrap_or_default()
+        && record.input_hash == hash.sha256()
         && record.parameters_hash == canonical::parameters_hash(&model, &job.parameters)
         && record.max_price == job.max_price
         && record.assurance() == job.assurance.unwrap_or_default()
-        && record.deadline == record.created.after(deadline)
+        && record.allowed == deadline.0
         && record.visibility() == job.visibility.unwrap_or_default()
         && job.model.version.is_none_or(|v| v == record.model_version)
         && job.seed.is_none_or(|seed| seed == record.seed)

@@ -3,6 +3,8 @@
 //! input is deleted.
 
 use crate::bond;
+use crate::callback;
+use crate::delegate;
 use crate::draw;
 use crate::lease;
 use crate::movement::{Charge, Movement};
@@ -168,6 +170,8 @@ fn close(state: &mut State, now: Timestamp, id: JobId, job: &mut JobRecord, stag
     job.stage = stage;
     job.lease_until = None;
     job.finished = Some(now);
+    delegate::give_back(state, job);
+    callback::queue(state, now, id, job);
 }
 
 /// Takes a job out of what its stage has put it into.

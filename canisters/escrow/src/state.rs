@@ -3,9 +3,9 @@
 //!
 //! | ids | for |
 //! |---|---|
-//! | 0-9 | layout, config, counts, feed |
+//! | 0-9 | layout, config, counts, feed, clock, log of parameters |
 //! | 10-19 | books |
-//! | 20-39 | jobs: records, inputs, outputs, previews, uploads, indices, queues; draws and audits (callbacks later) |
+//! | 20-39 | jobs: records, inputs, outputs, previews, uploads, indices, queues; draws, audits, delegations, callbacks |
 //! | 40-59 | nodes and models, from the feed; bonds, reports to the registry |
 //! | 60-69 | receipts and the nodes of their Merkle range (62 held a running hash before the first release) |
 //! | 70-79 | the journal of ledger calls |
@@ -36,6 +36,8 @@ const LAYOUT_ID: MemoryId = MemoryId::new(0);
 const CONFIG: MemoryId = MemoryId::new(1);
 const COUNTS: MemoryId = MemoryId::new(2);
 const FEED: MemoryId = MemoryId::new(3);
+const CLOCK: MemoryId = MemoryId::new(4);
+const PARAMETER_LOG: MemoryId = MemoryId::new(5);
 const ACCOUNTS: MemoryId = MemoryId::new(10);
 const LEAVING: MemoryId = MemoryId::new(11);
 const TOTALS: MemoryId = MemoryId::new(12);
@@ -55,6 +57,11 @@ const KEY_EXPIRY: MemoryId = MemoryId::new(31);
 const DRAWS: MemoryId = MemoryId::new(32);
 const AUDITS: MemoryId = MemoryId::new(33);
 const ASSIGNED: MemoryId = MemoryId::new(34);
+const DELEGATIONS: MemoryId = MemoryId::new(35);
+const CALLBACKS: MemoryId = MemoryId::new(36);
+const CALLEES: MemoryId = MemoryId::new(37);
+const CALLEES_DUE: MemoryId = MemoryId::new(38);
+const DELEGATES: MemoryId = MemoryId::new(39);
 const NODES: MemoryId = MemoryId::new(40);
 const SERVERS: MemoryId = MemoryId::new(41);
 const RUNNING: MemoryId = MemoryId::new(42);
@@ -99,6 +106,11 @@ pub struct State {
     config_cell: StableCell<ConfigCell, Mem>,
     pub(crate) counts: StableCell<Counts, Mem>,
     pub(crate) feed: StableCell<FeedRecord, Mem>,
+    pub(crate) clock: StableCell<ClockRecord, Mem>,
+    /// When the escrow was last awake; the cell follows some seconds later.
+    pub(crate) awake: u64,
+    /// Everything that was announced of parameters and put into effect.
+    pub(crate) parameter_log: Map<u64, ParameterEventRecord>,
     /// Balances.
     pub(crate) books: Books<Mem>,
     /// The journal entry of a ledger call under way, by account and direction.
@@ -128,6 +140,15 @@ pub struct State {
     pub(crate) audits: Map<JobId, AuditRecord>,
     /// Seats in running rounds: the round, by validator and job.
     pub(crate) assigned: Map<(Principal, JobId), u32>,
+    /// Who may spend what of whose balance, by account and delegate.
+    pub(crate) delegations: Map<(Principal, Principal), DelegationRecord>,
+    /// How many permissions each delegate has.
+    pub(crate) delegates: Map<Principal, u32>,
+    /// Jobs whose end a canister is to be told of, and how often it was tried.
+    pub(crate) callbacks: Map<(Principal, JobId), u32>,
+    pub(crate) callees: Map<Principal, CalleeRecord>,
+    /// Canisters with something to be told, by the time of their next call.
+    pub(crate) callees_due: Map<(u64, Principal), ()>,
     pub(crate) nodes: Map<Principal, NodeRecord>,
     /// Nodes that can be given work, by model.
     pub(crate) servers: Map<(u32, Principal), ServerRecord>,
@@ -204,11 +225,15 @@ impl State {
             JOURNAL_TAG,
             now.0.to_be_bytes(),
         );
+        let clock = StableCell::init(map(CLOCK), ClockRecord::default());
         Self {
+            awake: clock.get().awake,
+            clock,
             config,
             config_cell,
             counts: StableCell::init(map(COUNTS), Counts::default()),
             feed: StableCell::init(map(FEED), FeedRecord::default()),
+            parameter_log: Map::init(map(PARAMETER_LOG)),
             books: Books::init(map(ACCOUNTS), map(LEAVING), map(TOTALS)),
             in_flight: Map::init(map(IN_FLIGHT)),
             jobs: Map::init(map(JOBS)),
@@ -226,6 +251,11 @@ impl State {
             draws: Map::init(map(DRAWS)),
             audits: Map::init(map(AUDITS)),
             assigned: Map::init(map(ASSIGNED)),
+            delegations: Map::init(map(DELEGATIONS)),
+            delegates: Map::init(map(DELEGATES)),
+            callbacks: Map::init(map(CALLBACKS)),
+            callees: Map::init(map(CALLEES)),
+            callees_due: Map::init(map(CALLEES_DUE)),
             nodes: Map::init(map(NODES)),
             servers: Map::init(map(SERVERS)),
             running: Map::init(map(RUNNING)),

@@ -2,6 +2,8 @@
 //! job among the open ones. One message, no call to anybody.
 
 use crate::bond;
+use crate::callback;
+use crate::delegate;
 use crate::draw;
 use crate::movement::Movement;
 use crate::quote;
@@ -72,11 +74,20 @@ pub fn submit(
             ));
         }
     }
-    let checking = checking(state, caller, number, &entry, &measured, &job)?;
+    let payer = job.payer.unwrap_or(caller);
+    let delegation = match payer == caller {
+        true => None,
+        false => Some(delegate::check(state, now, payer, caller, job.max_price)?),
+    };
+    let notify = job.notify.unwrap_or_default();
+    if notify {
+        callback::check(caller)?;
+    }
+    let checking = checking(state, payer, number, &entry, &measured, &job)?;
     if job.if_unserved.unwrap_or_default() == IfUnserved::Refuse {
         quote::check_served(state, now, number, &measured, &job, checking.as_ref())?;
     }
-    let account = state.books.account(&caller);
+    let account = state.books.account(&payer);
     let settings = &state.config().settings;
     if account.open_jobs() >= u64::from(settings.max_open_jobs) {
         return Err(busy(format!(
@@ -102,7 +113,7 @@ pub fn submit(
         version: Some(version),
     };
     let mut record = JobRecord {
-        requester: caller,
+        requester: payer,
         model: number,
         model_id: model.id.clone(),
         model_version: version,
@@ -132,11 +143,18 @@ pub fn submit(
         upload: None,
         checking,
         charge: None,
+        delegation,
+        notify,
+        allowed: deadline.0,
+        away: state.clock.get().away,
     };
 
     // 3. Apply: the books refuse before anything has changed, or nothing fails any more.
-    let movement = Movement::submit(now, caller, id, job.max_price);
+    let movement = Movement::submit(now, payer, id, job.max_price);
     state.books.apply_for(movement, id, &mut record)?;
+    if let Some(used) = delegation {
+        delegate::spend(state, payer, used, job.max_price);
+    }
     state.count(|counts| {
         counts.jobs = id;
         counts.open += 1;
@@ -144,7 +162,7 @@ pub fn submit(
     add_open(state, id, &record);
     state.queue_due(id, record.deadline);
     state.inputs.insert(id, measured.bytes);
-    state.by_requester.insert((caller, id), ());
+    state.by_requester.insert((payer, id), ());
     if let Some(key) = key {
         request_key::remember(state, now, key, id);
     }

@@ -3,7 +3,7 @@
 
 use crate::calls::Escrow;
 use crate::canister::{change, now, read};
-use crate::{draw, due, pull, request_key, retention};
+use crate::{callback, draw, due, outage, pull, request_key, retention};
 use emc_journal::driver;
 use ic_cdk_timers::{TimerId, clear_timer, set_timer, set_timer_interval_serial};
 use std::cell::{Cell, RefCell};
@@ -25,6 +25,8 @@ const CLEAN_PER_TICK: usize = 200;
 thread_local! {
     /// The armed timer of the due queue, and for when.
     static ARMED: RefCell<Option<(u64, TimerId)>> = const { RefCell::new(None) };
+    /// True while the callbacks' timer waits to go off.
+    static CALLBACKS_ARMED: Cell<bool> = const { Cell::new(false) };
     /// True while a draw's timer waits to go off.
     static DRAW_ARMED: Cell<bool> = const { Cell::new(false) };
 }
@@ -34,6 +36,8 @@ pub fn start() {
     set_timer(Duration::ZERO, first_things());
     // One after the other, so that no page of the feed from before a report is applied after it.
     set_timer_interval_serial(PULL, async || {
+        change(outage::mark);
+        arm_callbacks();
         pull::pull_feed().await;
         pull::send_report().await;
     });
@@ -66,8 +70,10 @@ fn first_things_again() -> std::pin::Pin<Box<dyn Future<Output = ()>>> {
     Box::pin(first_things())
 }
 
-/// Makes sure that the due queue's timer goes off in time. To be called after whatever may have put something into it.
+/// Makes sure that the due queue's timer goes off in time, and that callbacks are made. To be called after whatever may
+/// have put something into a queue, or ended a job.
 pub fn arm() {
+    arm_callbacks();
     let next = read(|state| state.next_due);
     ARMED.with_borrow_mut(|armed| {
         if armed.is_some_and(|(at, _)| at <= next) || next == u64::MAX {
@@ -108,4 +114,14 @@ async fn draw_tick() {
 /// See [`first_things_again`].
 fn draw_tick_again() -> std::pin::Pin<Box<dyn Future<Output = ()>>> {
     Box::pin(draw_tick())
+}
+
+/// Makes sure that callbacks that are due are made.
+fn arm_callbacks() {
+    if read(|state| callback::is_due(state, now())) && !CALLBACKS_ARMED.replace(true) {
+        set_timer(Duration::ZERO, async {
+            CALLBACKS_ARMED.set(false);
+            pull::call_back();
+        });
+    }
 }

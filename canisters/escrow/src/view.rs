@@ -1,6 +1,8 @@
 //! What callers may see. Everybody sees a job's terms, hashes and money; prompt, partial answer and result are for the
 //! requester, for the bearer of the capability, and, the result of a public job, for all.
 
+use crate::outage;
+use crate::parameters;
 use crate::records::*;
 use crate::state::State;
 use crate::submit;
@@ -39,7 +41,8 @@ fn sight(
     let bearer = capability
         .zip(state.config().secret)
         .is_some_and(|(capability, secret)| capability == crate::secret::capability(&secret, id));
-    if bearer || (caller == job.requester && caller != Principal::anonymous()) {
+    let own = caller == job.requester || caller == job.submitter();
+    if bearer || (own && caller != Principal::anonymous()) {
         Sight::All
     } else if job.public {
         Sight::Result
@@ -58,7 +61,8 @@ pub fn get_job(
     id: JobId,
     capability: Option<&[u8]>,
 ) -> Result<Job, ApiError> {
-    let job = state.job(id)?;
+    let mut job = state.job(id)?;
+    outage::move_times(state, &mut job);
     let sight = sight(state, id, &job, caller, capability);
     Ok(view(state, id, &job, sight))
 }
@@ -104,9 +108,10 @@ pub fn list_jobs(
         .range((requester, 0)..(requester, before));
     for entry in mine.rev().take(LOOK) {
         let id = entry.key().1;
-        let Some(job) = state.jobs.get(&id) else {
+        let Some(mut job) = state.jobs.get(&id) else {
             continue;
         };
+        outage::move_times(state, &mut job);
         if filter
             .state
             .is_some_and(|wanted| wanted != job.stage.state())
@@ -159,6 +164,7 @@ fn view(state: &State, id: JobId, job: &JobRecord, sight: Sight) -> Job {
         assurance: Some(job.assurance()),
         audit_fee: job.checking.map(|checking| checking.audit_fee),
         bond: job.attempts.last().and_then(|attempt| attempt.bond),
+        delegate: job.delegation.map(|used| used.delegate),
         private: (sight != Sight::Terms).then(|| private(state, id, job, sight)),
     }
 }
@@ -329,5 +335,7 @@ pub fn info(state: &State) -> EscrowInfo {
         receipts: state.receipts.len(),
         delivered: Some(counts.delivered),
         auditing: Some(counts.auditing),
+        delay: Some(parameters::delay(config)),
+        pending: config.pending.as_ref().map(Into::into),
     }
 }

@@ -3,16 +3,18 @@
 use crate::{Client, Error};
 use candid::{Principal, Reserved};
 use emc_protocol::account::{
-    AccountView, DepositArgs, DepositReply, Ledgered, Totals, WithdrawArgs, WithdrawReply,
+    AccountView, Delegate, DepositArgs, DepositReply, Ledgered, SetDelegate, Totals, WithdrawArgs,
+    WithdrawReply,
 };
 use emc_protocol::audit::{Audit, AuditSummary, AuditTask, CommitArgs, RevealArgs};
-use emc_protocol::escrow::{EscrowInfo, Quote, QuoteArgs, ReceiptProof, ReceiptRecord};
+use emc_protocol::escrow::{EscrowInfo, Quote, QuoteArgs, ReceiptProof, ReceiptRecord, Settings};
 use emc_protocol::job::{Job, JobFilter, JobId, JobPage, SubmitJob, SubmitReply};
+use emc_protocol::parameters::{EscrowParameterLog, EscrowParameters};
 use emc_protocol::work::{
     ChunkArgs, ClaimArgs, DeclineArgs, DeliverArgs, DeliverReply, ExtendArgs, ExtendReply, Lease,
     WorkSummary,
 };
-use emc_protocol::{ByteBuf, ModelRef};
+use emc_protocol::{ByteBuf, ModelRef, Seconds};
 use rand::RngCore;
 
 /// An escrow: accounts, jobs, receipts.
@@ -57,6 +59,14 @@ impl Escrow {
     /// Those of a query, see [`Error`].
     pub async fn info(&self) -> Result<EscrowInfo, Error> {
         self.client.query(self.id, "info", ()).await
+    }
+
+    /// Who may submit jobs that an account pays.
+    ///
+    /// # Errors
+    /// Those of a query, see [`Error`].
+    pub async fn delegates(&self, owner: Principal) -> Result<Vec<Delegate>, Error> {
+        self.client.query(self.id, "delegates", (owner,)).await
     }
 
     /// Everything the escrow holds.
@@ -183,6 +193,54 @@ impl Escrow {
             .repeatable(self.id, "cancel_job", (job,))
             .await?;
         Ok(())
+    }
+
+    /// Lets somebody submit jobs that the caller pays, up to a limit; a limit of zero takes the permission away.
+    ///
+    /// # Errors
+    /// `insufficient_funds` where the account is empty, `limit` where it has too many delegates; else as [`Error`] says.
+    pub async fn set_delegate(&self, args: SetDelegate) -> Result<(), Error> {
+        let _: Reserved = self
+            .client
+            .repeatable(self.id, "set_delegate", (args,))
+            .await?;
+        Ok(())
+    }
+
+    /// Announces a change of parameters, which takes effect after the public delay; the governor's.
+    ///
+    /// # Errors
+    /// `forbidden`, `invalid`; else as [`Error`] says.
+    pub async fn set_parameters(
+        &self,
+        settings: Option<Settings>,
+        delay: Option<Seconds>,
+    ) -> Result<EscrowInfo, Error> {
+        let change = EscrowParameters { settings, delay };
+        self.client
+            .repeatable(self.id, "set_parameters", (change,))
+            .await
+    }
+
+    /// Withdraws the change of parameters that is pending; the governor's.
+    ///
+    /// # Errors
+    /// `forbidden`, `wrong_state` where there is none; else as [`Error`] says.
+    pub async fn cancel_parameters(&self) -> Result<EscrowInfo, Error> {
+        let look_at = "`emc parameters show --escrow` shows what is pending.";
+        self.client
+            .once(self.id, "cancel_parameters", (), look_at)
+            .await
+    }
+
+    /// A page of the log of parameters, from a number on.
+    ///
+    /// # Errors
+    /// Those of a query, see [`Error`].
+    pub async fn parameter_log(&self, start: u64, limit: u32) -> Result<EscrowParameterLog, Error> {
+        self.client
+            .query(self.id, "parameter_log", (start, limit))
+            .await
     }
 
     /// A job. With its capability anyone sees what its requester sees.

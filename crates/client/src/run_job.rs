@@ -57,6 +57,8 @@ impl Escrow {
     ///     salt: None,
     ///     visibility: None,
     ///     assurance: None,
+    ///     payer: None,
+    ///     notify: None,
     /// };
     /// let result = escrow
     ///     .run(job, |event| {

@@ -142,6 +142,7 @@ fn a_finished_job_s_file_holds_what_its_reader_may_see() {
             assurance: None,
             audit_fee: None,
             bond: None,
+            delegate: None,
             private: Some(private),
         },
         output: file.output.clone(),

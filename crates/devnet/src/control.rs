@@ -129,7 +129,8 @@ impl Control {
         read(&url, answer).await
     }
 
-    /// Moves the canisters' clock forward, then lets due timers run.
+    /// Moves the canisters' clock forward in one jump, then lets due timers run. A canister sees a jump as what it is on
+    /// a real network: an outage. For time that passes while the network runs there is [`Control::pass`].
     ///
     /// # Errors
     /// If the network does not answer.
@@ -141,6 +142,21 @@ impl Control {
             )
             .await?;
         self.tick().await
+    }
+
+    /// Lets time pass as it does while a network runs: in steps that no canister takes for an outage.
+    ///
+    /// # Errors
+    /// If the network does not answer.
+    pub async fn pass(&self, time: Duration) -> Result<()> {
+        const STEP: Duration = Duration::from_secs(240);
+        let mut left = time;
+        while !left.is_zero() {
+            let step = left.min(STEP);
+            self.advance(step).await?;
+            left -= step;
+        }
+        Ok(())
     }
 
     /// Runs due timers and ready messages now; returns when there is nothing left to do.

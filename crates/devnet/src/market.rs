@@ -113,6 +113,8 @@ impl Market {
             governor: None,
             treasury: None,
             settings: Some(settings),
+            // Nobody has to be warned here.
+            delay: Some(Seconds(0)),
         });
         deployer
             .install(ids.ledger, &wasm("ledger")?, Encode!(&ledger)?)

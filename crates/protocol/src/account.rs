@@ -38,6 +38,31 @@ pub struct DepositReply {
     pub available: Tokens,
 }
 
+/// Lets somebody submit jobs that the caller pays.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct SetDelegate {
+    /// Who may.
+    pub delegate: Principal,
+    /// For how much in all, from now on; a job counts with what it locks, and once it is final with what it cost. Zero
+    /// takes the permission away.
+    pub limit: Tokens,
+    /// Until when; without an end where absent.
+    pub expires: Option<Timestamp>,
+}
+
+/// A permission to submit jobs that somebody else pays.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct Delegate {
+    /// Who may.
+    pub delegate: Principal,
+    /// For how much in all.
+    pub limit: Tokens,
+    /// What is left of that.
+    pub left: Tokens,
+    /// Until when; without an end where absent.
+    pub expires: Option<Timestamp>,
+}
+
 /// Pays out from the caller's available balance.
 #[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct WithdrawArgs {

@@ -127,6 +127,10 @@ pub mod code {
     pub const NOT_YOUR_AUDIT: &str = "not_your_audit";
     /// The vote does not fit its task or its commitment.
     pub const BAD_VOTE: &str = "bad_vote";
+    /// The caller is no delegate of the payer, or its allowance does not cover the job.
+    pub const NOT_DELEGATED: &str = "not_delegated";
+    /// The canister has too few cycles left to begin anything new.
+    pub const LOW_CYCLES: &str = "low_cycles";
     /// The canister has just been installed and is not ready yet.
     pub const STARTING: &str = "starting";
 }

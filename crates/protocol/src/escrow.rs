@@ -1,6 +1,7 @@
 //! The escrow itself: how it is installed, what it says of itself, what it expects a job to cost.
 
 use crate::audit::{Assurance, AuditSettings};
+use crate::parameters::PendingEscrowParameters;
 use crate::{JobInput, ModelRef, Parameters, Price, Receipt, Seconds, Timestamp, Tokens};
 use candid::{CandidType, Principal};
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,13 @@ pub struct Settings {
     pub minimum_transfer: Tokens,
     /// Settings of audits; the defaults where absent.
     pub audit: Option<AuditSettings>,
+    /// With fewer cycles than this, no new job is taken, so that what was begun can end; 500,000,000,000 where absent.
+    pub cycles_reserve: Option<u64>,
+}
+
+impl Settings {
+    /// The reserve of cycles where none is set.
+    pub const CYCLES_RESERVE: u64 = 500_000_000_000;
 }
 
 impl Default for Settings {
@@ -41,6 +49,7 @@ impl Default for Settings {
             max_open_jobs: 1_000,
             minimum_transfer: Tokens(10_000),
             audit: None,
+            cycles_reserve: None,
         }
     }
 }
@@ -58,6 +67,8 @@ pub struct EscrowInit {
     pub treasury: Option<Principal>,
     /// Settings; the defaults where absent.
     pub settings: Option<Settings>,
+    /// How long a change of parameters is public before it takes effect; a day where absent.
+    pub delay: Option<Seconds>,
 }
 
 /// What an upgrade of the escrow may change; absent fields stay.
@@ -67,8 +78,10 @@ pub struct EscrowUpgrade {
     pub governor: Option<Principal>,
     /// Who may withdraw the treasury from now on.
     pub treasury: Option<Principal>,
-    /// New settings.
+    /// New settings, at once; the log says so.
     pub settings: Option<Settings>,
+    /// How long a change of parameters is public from now on.
+    pub delay: Option<Seconds>,
 }
 
 /// The escrow's install and upgrade argument.
@@ -113,6 +126,10 @@ pub struct EscrowInfo {
     pub delivered: Option<u64>,
     /// Jobs that are being audited.
     pub auditing: Option<u64>,
+    /// How long a change of parameters is public before it takes effect.
+    pub delay: Option<Seconds>,
+    /// The change of parameters that is announced.
+    pub pending: Option<PendingEscrowParameters>,
 }
 
 /// What a quote is asked for.

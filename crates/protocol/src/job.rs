@@ -128,6 +128,23 @@ pub struct SubmitJob {
     pub visibility: Option<Visibility>,
     /// How strongly the result is to be checked; not at all where absent. What that costs is inside `max_price`.
     pub assurance: Option<crate::Assurance>,
+    /// Whose balance pays, and whose job it is: the caller's where absent. Somebody else must have named the caller as a
+    /// delegate (`set_delegate`).
+    pub payer: Option<Principal>,
+    /// For canisters: call `emc_job_done` on the caller once the job is final.
+    pub notify: Option<bool>,
+}
+
+/// What a canister that asked for it is told once a job is final, by a call of its method `emc_job_done`. Nothing in it
+/// was chosen by a requester. It may come twice, and it may never come: `get_job` has the truth.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct JobDone {
+    /// The job's number.
+    pub job_id: JobId,
+    /// How it ended.
+    pub state: Option<JobState>,
+    /// What was paid for it.
+    pub charged: Tokens,
 }
 
 /// What `submit_job` answers.
@@ -306,6 +323,8 @@ pub struct Job {
     pub audit_fee: Option<Tokens>,
     /// What the running or delivering node has at stake for it.
     pub bond: Option<Tokens>,
+    /// Who submitted it on the requester's balance, where that was somebody else.
+    pub delegate: Option<Principal>,
     /// What only the requester and the bearer of the capability see.
     pub private: Option<PrivateView>,
 }

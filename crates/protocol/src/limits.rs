@@ -34,6 +34,10 @@ pub const OUTPUT_BYTES: usize = 16 * 1024 * 1024;
 pub const CHUNK_BYTES: usize = 1_000_000;
 /// Most chunks of one upload.
 pub const UPLOAD_CHUNKS: usize = 64;
+/// Most delegates of one account.
+pub const DELEGATES: usize = 16;
+/// Most jobs whose end one canister is still to be told of.
+pub const CALLBACKS: u64 = 1_000;
 /// Most jobs one `claim` may return.
 pub const CLAIM_JOBS: u32 = 32;
 /// Most models one node offers, or one `work_available` asks for.

@@ -1,5 +1,7 @@
-//! The registry's parameters: what the governor may set, with a public delay, and the log of all that was set.
+//! Parameters of the registry and of an escrow: what the governor may set, with a public delay, and the log of all that
+//! was set.
 
+use crate::escrow::Settings;
 use crate::model::ModelTerms;
 use crate::{ModelRef, Seconds, Timestamp, Tokens};
 use candid::{CandidType, Principal};
@@ -99,6 +101,79 @@ pub struct ParameterEvent {
 pub struct ParameterLog {
     /// The entries, oldest first.
     pub events: Vec<ParameterEvent>,
+    /// How many there are in all.
+    pub length: u64,
+}
+
+/// A change of an escrow's parameters; absent fields stay.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+pub struct EscrowParameters {
+    /// Its settings, all of them.
+    pub settings: Option<Settings>,
+    /// How long a change is public before it takes effect.
+    pub delay: Option<Seconds>,
+}
+
+/// A change of an escrow's parameters that waits for its time.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct PendingEscrowParameters {
+    /// What will change.
+    pub change: EscrowParameters,
+    /// When it was announced.
+    pub announced: Timestamp,
+    /// When it takes effect.
+    pub effective: Timestamp,
+}
+
+/// What happened to an escrow's parameters.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub enum EscrowParameterChange {
+    /// The governor announced a change; it replaces one that was pending.
+    #[serde(rename = "announced")]
+    Announced {
+        /// What will change.
+        change: EscrowParameters,
+        /// When.
+        effective: Timestamp,
+    },
+    /// The governor withdrew a pending change.
+    #[serde(rename = "cancelled")]
+    Cancelled {
+        /// What would have changed.
+        change: EscrowParameters,
+    },
+    /// An announced change took effect.
+    #[serde(rename = "applied")]
+    Applied {
+        /// What changed.
+        change: EscrowParameters,
+    },
+    /// A controller changed them with an upgrade, at once.
+    #[serde(rename = "upgraded")]
+    Upgraded {
+        /// What changed.
+        change: EscrowParameters,
+    },
+}
+
+/// An entry of an escrow's log of parameters.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct EscrowParameterEvent {
+    /// Its number, from 0.
+    pub number: u64,
+    /// When it happened.
+    pub time: Timestamp,
+    /// Who did it; for what took effect by itself, who had announced it.
+    pub by: Principal,
+    /// What happened; a kind that this client does not know reads as null.
+    pub what: Option<EscrowParameterChange>,
+}
+
+/// A page of an escrow's log of parameters, which is kept for ever.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct EscrowParameterLog {
+    /// The entries, oldest first.
+    pub events: Vec<EscrowParameterEvent>,
     /// How many there are in all.
     pub length: u64,
 }

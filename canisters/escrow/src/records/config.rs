@@ -1,6 +1,6 @@
 //! What the canister was installed with, its settings, and its counters.
 
-use crate::records::AuditSettingsRecord;
+use crate::records::{AuditSettingsRecord, PendingRecord};
 use crate::stored::{self, stored};
 use candid::Principal;
 use emc_protocol::audit::AuditSettings;
@@ -34,6 +34,12 @@ pub struct Config {
     /// What salts and capabilities are derived from; `None` until it has come from `raw_rand`.
     #[n(7)]
     pub secret: Option<Secret>,
+    /// How long a change of parameters is public, in seconds; `None` is the default.
+    #[n(8)]
+    pub delay: Option<u64>,
+    /// The change of parameters that is announced.
+    #[n(9)]
+    pub pending: Option<PendingRecord>,
 }
 
 /// 32 random bytes that nobody outside sees.
@@ -77,9 +83,17 @@ pub struct SettingsRecord {
     /// Of audits; `None` is the defaults.
     #[n(8)]
     pub audit: Option<AuditSettingsRecord>,
+    /// `None` is the default.
+    #[n(9)]
+    pub cycles_reserve: Option<u64>,
 }
 
 impl SettingsRecord {
+    /// Below so many cycles no new job is taken.
+    pub fn cycles_reserve(&self) -> u64 {
+        self.cycles_reserve.unwrap_or(Settings::CYCLES_RESERVE)
+    }
+
     /// The settings of audits.
     pub fn audit(&self) -> AuditSettings {
         self.audit
@@ -101,6 +115,7 @@ impl From<&Settings> for SettingsRecord {
             max_open_jobs: s.max_open_jobs,
             minimum_transfer: s.minimum_transfer,
             audit: s.audit.as_ref().map(AuditSettingsRecord::from),
+            cycles_reserve: s.cycles_reserve,
         }
     }
 }
@@ -117,6 +132,7 @@ impl From<&SettingsRecord> for Settings {
             max_open_jobs: s.max_open_jobs,
             minimum_transfer: s.minimum_transfer,
             audit: s.audit.as_ref().map(AuditSettings::from),
+            cycles_reserve: s.cycles_reserve,
         }
     }
 }
@@ -169,6 +185,18 @@ pub struct Counts {
     #[n(12)]
     #[cbor(default)]
     pub draws: u64,
+    /// Delegations ever made; also the newest one's number.
+    #[n(13)]
+    #[cbor(default)]
+    pub delegations: u64,
+    /// Callbacks ever answered.
+    #[n(14)]
+    #[cbor(default)]
+    pub told: u64,
+    /// Callbacks ever given up, or never queued because the canister had too many.
+    #[n(15)]
+    #[cbor(default)]
+    pub untold: u64,
 }
 
 /// How far the feed is known.
@@ -182,7 +210,21 @@ pub struct FeedRecord {
     pub time: Option<Timestamp>,
 }
 
+/// The escrow's own clock.
+#[derive(Encode, Decode, Clone, Copy, Debug, Default, PartialEq)]
+pub struct ClockRecord {
+    /// When it last knew that it was awake, in nanoseconds; zero before the first time.
+    #[n(0)]
+    pub awake: u64,
+    /// How long it was away, all outages together, in nanoseconds.
+    #[n(1)]
+    pub away: u64,
+    /// How many outages there were.
+    #[n(2)]
+    pub outages: u64,
+}
+
 /// A value that a cell holds; empty before the first installation has written it.
 #[derive(Encode, Decode, Clone, Debug, Default, PartialEq)]
 pub struct ConfigCell(#[n(0)] pub Option<Config>);
-stored!(ConfigCell, Counts, FeedRecord);
+stored!(ConfigCell, Counts, FeedRecord, ClockRecord);

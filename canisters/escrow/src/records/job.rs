@@ -104,6 +104,32 @@ pub struct JobRecord {
     /// What the node charges for what it delivered, until the job is final.
     #[cbor(n(29), with = "stored::maybe_tokens")]
     pub charge: Option<Tokens>,
+    /// Who submitted it on the requester's balance, where that was somebody else.
+    #[n(30)]
+    pub delegation: Option<DelegationUsed>,
+    /// True if `emc_job_done` is to be called on whoever submitted it.
+    #[n(31)]
+    #[cbor(default)]
+    pub notify: bool,
+    /// The time that it was given, in seconds.
+    #[n(32)]
+    #[cbor(default)]
+    pub allowed: u64,
+    /// The outages that its times include already, in nanoseconds.
+    #[n(33)]
+    #[cbor(default)]
+    pub away: u64,
+}
+
+/// By whose permission a job was submitted.
+#[derive(Encode, Decode, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DelegationUsed {
+    /// Who submitted it.
+    #[cbor(n(0), with = "stored::principal")]
+    pub delegate: Principal,
+    /// The delegation's number.
+    #[n(1)]
+    pub number: u64,
 }
 
 /// Where a job stands.
@@ -199,6 +225,11 @@ impl JobRecord {
             Stage::Auditing => self.lease_until,
             Stage::Delivered | Stage::Settled | Stage::Refunded(_) | Stage::Undecided => None,
         }
+    }
+
+    /// Who submitted it.
+    pub fn submitter(&self) -> Principal {
+        self.delegation.map_or(self.requester, |used| used.delegate)
     }
 
     /// What of the lock may be charged for the result: all but what is for checking it.

@@ -2,11 +2,17 @@
 //! has a default.
 
 mod audit;
+mod callback;
 mod config;
+mod delegation;
 mod job;
 mod network;
+mod parameters;
 
 pub use audit::*;
+pub use callback::*;
 pub use config::*;
+pub use delegation::*;
 pub use job::*;
 pub use network::*;
+pub use parameters::*;

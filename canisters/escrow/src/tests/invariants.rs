@@ -35,6 +35,7 @@ pub fn check(world: &World) {
     locks(world, &sums);
     indices(world, &sums);
     stakes(world, &sums);
+    super::errand_actions::check(world);
 }
 
 fn jobs(world: &World) -> Sums {
@@ -441,7 +442,8 @@ pub fn explained(world: &World, mut balances: BTreeMap<Principal, i128>) {
 
 /// All jobs run out, all entries end, all balances leave: nothing stays behind.
 pub fn everything_has_an_exit(world: &mut World) {
-    world.pass(26 * 3600);
+    // The longest deadline, and all that outages may have added to it.
+    world.pass(26 * 3600 + world.state.clock.get().away / SECOND);
     world.tick();
     // What was delivered: two draws and two rounds with two phases each, in which nobody votes.
     for round in 0..6 {
@@ -450,6 +452,7 @@ pub fn everything_has_an_exit(world: &mut World) {
         world.tick();
     }
     world.resume(Fate::Answered);
+    super::errand_actions::exit(world);
     check(world);
     let totals = world.state.books.totals(world.state.journal.figures().open);
     assert_eq!(

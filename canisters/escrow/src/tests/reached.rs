@@ -1,7 +1,7 @@
 //! What the random sequences must reach, so that a generator that has gone blind is noticed.
 
 /// What the sequences must reach, and how often at least.
-pub const REACHED: [(&str, u64); 95] = [
+pub const REACHED: [(&str, u64); 103] = [
     ("deposit: done", 2_000),
     ("deposit: not done", 500),
     ("deposit: pending", 1_000),
@@ -97,4 +97,12 @@ pub const REACHED: [(&str, u64); 95] = [
     ("report: repeated", 35),
     ("report: lost", 130),
     ("report: answer lost", 130),
+    ("set a delegate: ok", 2_000),
+    ("take a delegate's permission: ok", 300),
+    ("submit for another: ok", 1_000),
+    ("submit for another: not_delegated", 300),
+    ("call back: answered", 50),
+    ("call back: refused", 50),
+    ("call back: answer lost", 50),
+    ("outage: times move", 500),
 ];

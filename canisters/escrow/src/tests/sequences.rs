@@ -7,6 +7,7 @@ use super::world::*;
 use crate::movement::Source;
 use crate::records::*;
 use crate::{request_key, retention, view};
+use candid::Principal;
 use emc_journal::{Account, Outcome};
 use emc_protocol::account::deposit_subaccount;
 use emc_protocol::job::{IfUnserved, RefundReason, Visibility};
@@ -64,7 +65,7 @@ pub(super) struct Run {
     log: Vec<String>,
     /// Leases that were given, with the index of the node.
     leases: Vec<(usize, Lease)>,
-    keys: Vec<(u8, SubmitJob)>,
+    keys: Vec<(Principal, SubmitJob)>,
     settled: BTreeMap<JobId, u64>,
 }
 
@@ -120,7 +121,7 @@ impl Run {
             let (name, outcome) = self.act_on_audits();
             return self.count(format!("{name}: {outcome}"));
         }
-        let chosen = match self.chance.below(100) {
+        let chosen = match self.chance.below(110) {
             // Without a lease there is nothing to extend, decline or deliver: rather get one.
             51..82 if self.leases.is_empty() => 15 + self.chance.below(36),
             chosen => chosen,
@@ -152,6 +153,9 @@ impl Run {
             96 => self.change_models(),
             97 => self.upgrade(),
             98 => self.look(),
+            100..103 => self.set_delegate(),
+            103..107 => self.call_back(),
+            107 => self.outage(),
             _ => self.pull(),
         };
         self.count(format!("{name}: {outcome}"));
@@ -261,16 +265,22 @@ impl Run {
     }
 
     fn submit(&mut self) -> (&'static str, String) {
-        let who = self.chance.below(3) as u8;
+        let payer = requester(self.chance.below(3) as u8);
         let mut job = self.new_job();
+        let who = self.submitter(payer, &mut job);
         if self.chance.one_in(3) {
             job.request_key = Some(self.chance.next().to_le_bytes().to_vec().into());
         }
-        let result = self.world.submit(requester(who), job.clone());
+        let result = self.world.submit(who, job.clone());
         if job.request_key.is_some() && result.is_ok() {
             self.keys.push((who, job));
         }
-        ("submit", label(&result))
+        let name = if who == payer {
+            "submit"
+        } else {
+            "submit for another"
+        };
+        (name, label(&result))
     }
 
     fn repeat_submission(&mut self) -> (&'static str, String) {
@@ -281,7 +291,7 @@ impl Run {
             job.max_price = Tokens(job.max_price.0 + 1);
         }
         let before = self.world.state.counts.get().jobs;
-        let result = self.world.submit(requester(who), job);
+        let result = self.world.submit(who, job);
         let outcome = match &result {
             Ok(reply) if reply.repeated => {
                 assert_eq!(

@@ -251,7 +251,13 @@ fn an_argument_of_the_wrong_kind_is_refused_with_a_message() {
     let error = configure(upgrade, now).unwrap_err();
     assert!(error.to_string().contains("variant { Init"), "{error}");
     let mut world = World::new();
-    let error = install::upgrade(&mut world.state, Some(init_args(None))).unwrap_err();
+    let error = install::upgrade(
+        &mut world.state,
+        world.now,
+        principal(4),
+        Some(init_args(None)),
+    )
+    .unwrap_err();
     assert!(error.to_string().contains("variant { Upgrade"), "{error}");
     let wrong = Settings {
         treasury_share: 10_001,
@@ -269,8 +275,14 @@ fn an_upgrade_changes_only_what_it_names_and_it_lasts() {
         ..EscrowUpgrade::default()
     };
     let before = world.state.config().clone();
-    install::upgrade(&mut world.state, None).unwrap();
-    install::upgrade(&mut world.state, Some(EscrowArgs::Upgrade(change))).unwrap();
+    install::upgrade(&mut world.state, world.now, principal(4), None).unwrap();
+    install::upgrade(
+        &mut world.state,
+        world.now,
+        principal(4),
+        Some(EscrowArgs::Upgrade(change)),
+    )
+    .unwrap();
     world.upgrade();
     let after = world.state.config();
     assert_eq!(after.governor, principal(9));

@@ -106,6 +106,7 @@ pub fn init_args(settings: Option<Settings>) -> EscrowArgs {
         governor: None,
         treasury: Some(treasury()),
         settings,
+        delay: None,
     })
 }
 
@@ -596,6 +597,8 @@ pub fn ask(question: &str, max_tokens: u32) -> SubmitJob {
         salt: None,
         visibility: None,
         assurance: None,
+        payer: None,
+        notify: None,
     }
 }
 

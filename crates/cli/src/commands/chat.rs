@@ -212,6 +212,8 @@ impl Chat {
                 Visibility::Private
             }),
             assurance: Some(self.sampling.assurance.into()),
+            payer: None,
+            notify: None,
         })
     }
 

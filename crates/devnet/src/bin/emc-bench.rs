@@ -65,6 +65,8 @@ fn question(model: &ModelRef, text: &str, max_tokens: u32) -> SubmitJob {
         salt: None,
         visibility: None,
         assurance: None,
+        payer: None,
+        notify: None,
     }
 }
 

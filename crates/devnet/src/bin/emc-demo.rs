@@ -145,6 +145,8 @@ async fn main() -> Result<()> {
             salt: None,
             visibility: None,
             assurance: None,
+            payer: None,
+            notify: None,
         };
         let result = ask(&market, &alice, job.clone()).await?;
         let answer = result
