@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use candid::utils::ArgumentEncoder;
 use candid::{CandidType, Encode, Principal};
+use candid_parser::utils::CandidSource;
 use emc_devnet::market::until;
 use emc_devnet::{HandNode, Person};
 use emc_protocol::account::{Delegate, SetDelegate};
@@ -12,8 +13,9 @@ use emc_protocol::{
     AccountView, ApiError, Job, JobId, JobInput, JobState, Lease, Seconds, Tokens, error::code,
 };
 use emc_tests::Scene;
-use serde::de::DeserializeOwned;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use std::path::Path;
 use std::time::Duration;
 
 /// A request of `v0_chat`.
@@ -81,14 +83,18 @@ impl Stage {
         Ok(candid::decode_one(&call.call_and_wait().await?)?)
     }
 
-    /// Asks the adapter, with an argument as text.
+    /// Asks the adapter as DFINITY's interface says, with an argument as text.
     async fn chat<T: CandidType + DeserializeOwned>(
         &self,
         person: &Person,
         method: &str,
         argument: &str,
     ) -> Result<T> {
-        let bytes = candid_parser::parse_idl_args(argument)?.to_bytes()?;
+        let did = concat!(env!("CARGO_MANIFEST_DIR"), "/data/candid/llm.did");
+        let (env, service) = CandidSource::File(Path::new(did)).load()?;
+        let service = service.context("llm.did has a service")?;
+        let types = &env.get_method(&service, method)?.args;
+        let bytes = candid_parser::parse_idl_args(argument)?.to_bytes_with_types(&env, types)?;
         self.call_with(person, self.llm, method, bytes).await
     }
 
@@ -263,21 +269,22 @@ async fn a_dapp_with_the_unmodified_crate_is_answered_and_pays_from_its_own_acco
 {
     let stage = Stage::set(81, None).await?;
     let governor = &stage.scene.market.governor;
-    let node = stage.scene.market.hand_node("node", &stage.scene.model).await?;
+    let node = stage
+        .scene
+        .market
+        .hand_node("node", &stage.scene.model)
+        .await?;
     let dapp = stage.chat_dapp().await?;
-    let ask = |question: &'static str| {
-        stage.call::<String>(&stage.scene.alice, dapp, "ask", (question,))
-    };
+    let ask =
+        |question: &'static str| stage.call::<String>(&stage.scene.alice, dapp, "ask", (question,));
     let setup = |person, limit: Tokens| {
         let set = stage.call::<Result<(), String>>(person, dapp, "setup", (limit,));
-        async { set.await?.map_err(|why| anyhow::anyhow!(why)) }
+        async move { set.await?.map_err(|why| anyhow::anyhow!(why)) }
     };
 
     // 1. Without an account there is nothing to be set up, and nothing to pay with.
     let limit = Tokens::e8s(300_000);
-    stage
-        .refused(&["deposit"], setup(governor, limit))
-        .await?;
+    stage.refused(&["deposit"], setup(governor, limit)).await?;
     let (adapter, payer) = (stage.llm.to_text(), dapp.to_text());
     stage
         .refused(&["set_delegate", &adapter, &payer], ask("Who pays?"))
@@ -325,7 +332,10 @@ async fn a_dapp_with_the_unmodified_crate_is_answered_and_pays_from_its_own_acco
     // 5. With the limit used up, it is refused; raised, it goes on.
     setup(governor, Tokens::e8s(100)).await?;
     stage
-        .refused(&[code::NOT_DELEGATED, "raise the limit"], ask("Still there?"))
+        .refused(
+            &[code::NOT_DELEGATED, "raise the limit"],
+            ask("Still there?"),
+        )
         .await?;
     setup(governor, limit).await?;
     let (answer, served) = tokio::join!(ask("Still there?"), stage.serve(&node, "Yes."));
@@ -344,23 +354,28 @@ async fn a_request_that_cannot_be_served_is_refused_with_what_to_do() -> Result<
     stage
         .refused(&["No node serves test/paper"], ask(alice, QUESTION))
         .await?;
-    let node = stage.scene.market.hand_node("node", &stage.scene.model).await?;
+    let node = stage
+        .scene
+        .market
+        .hand_node("node", &stage.scene.model)
+        .await?;
     let (answer, served) = tokio::join!(ask(alice, QUESTION), stage.serve(&node, "Me."));
     served?;
     ensure!(answer? == "Me.");
 
     let unknown = r#"(record { model = "qwen3:32b"; messages = vec { record { role = variant { user }; content = "Hi" } } })"#;
     stage
-        .refused(&["no model \"qwen3:32b\"", "llama3.1:8b"], ask(alice, unknown))
+        .refused(
+            &["no model \"qwen3:32b\"", "llama3.1:8b"],
+            ask(alice, unknown),
+        )
         .await?;
     let nowhere = r#"(record { model = "nowhere"; messages = vec { record { role = variant { user }; content = "Hi" } } })"#;
     stage
         .refused(&["no model \"nowhere\""], ask(alice, nowhere))
         .await?;
     let silent = r#"(record { model = "llama3.1:8b"; messages = vec {} })"#;
-    stage
-        .refused(&["at least one"], ask(alice, silent))
-        .await?;
+    stage.refused(&["at least one"], ask(alice, silent)).await?;
 
     // By the catalogue's own id, with the newer messages.
     let by_id = r#"(record { model = "test/paper"; tools = opt vec {}; messages = vec {
@@ -433,7 +448,11 @@ async fn a_request_waits_for_a_bounded_time_and_its_job_is_cancelled_then() -> R
     };
     let stage = Stage::set(83, Some(settings)).await?;
     let control = emc_tests::control!(stage.scene.market);
-    let node = stage.scene.market.hand_node("node", &stage.scene.model).await?;
+    let node = stage
+        .scene
+        .market
+        .hand_node("node", &stage.scene.model)
+        .await?;
     let governor = &stage.scene.market.governor;
     let dapp = stage.chat_dapp().await?;
     stage.deposit_for(dapp, Tokens::emc(1)).await?;
@@ -454,9 +473,14 @@ async fn a_request_waits_for_a_bounded_time_and_its_job_is_cancelled_then() -> R
     });
     let id = submitted?;
     let said = format!("{:#}", answer.err().context("there is no answer")?);
-    ensure!(said.contains("within 60 s") && said.contains("cancelled"), "{said}");
+    ensure!(
+        said.contains("within 60 s") && said.contains("cancelled"),
+        "{said}"
+    );
     let job = stage.job(id).await?;
-    ensure!(job.refund_reason == Some(RefundReason::Cancelled) && job.charged == Some(Tokens::ZERO));
+    ensure!(
+        job.refund_reason == Some(RefundReason::Cancelled) && job.charged == Some(Tokens::ZERO)
+    );
     ensure!(stage.left(dapp).await? == limit);
     ensure!(stage.account(dapp).await?.available == Tokens::emc(1));
     stage.scene.check().await?;
@@ -475,7 +499,11 @@ async fn beyond_the_open_requests_the_answer_is_a_clear_refusal() -> Result<()> 
         ..LlmSettings::default()
     };
     let stage = Stage::set(84, Some(settings)).await?;
-    let node = stage.scene.market.hand_node("node", &stage.scene.model).await?;
+    let node = stage
+        .scene
+        .market
+        .hand_node("node", &stage.scene.model)
+        .await?;
     let alice = &stage.scene.alice;
     let bob = stage.scene.market.requester("bob", Tokens::emc(1)).await?;
     stage.delegate(alice, Tokens::emc(1)).await?;
@@ -505,7 +533,11 @@ async fn beyond_the_open_requests_the_answer_is_a_clear_refusal() -> Result<()> 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upgrade_of_the_adapter_need_not_wait_for_open_requests() -> Result<()> {
     let stage = Stage::set(85, None).await?;
-    let node = stage.scene.market.hand_node("node", &stage.scene.model).await?;
+    let node = stage
+        .scene
+        .market
+        .hand_node("node", &stage.scene.model)
+        .await?;
     let alice = &stage.scene.alice;
     stage.delegate(alice, Tokens::emc(1)).await?;
     let before = stage.info().await?;
@@ -515,7 +547,11 @@ async fn an_upgrade_of_the_adapter_need_not_wait_for_open_requests() -> Result<(
             let id = stage.until_submitted().await?;
             let nothing = emc_protocol::llm::LlmArgs::Upgrade(LlmUpgrade::default());
             let argument = Encode!(&nothing)?;
-            stage.scene.market.upgrade(stage.llm, "llm", argument).await?;
+            stage
+                .scene
+                .market
+                .upgrade(stage.llm, "llm", argument)
+                .await?;
             Ok::<_, anyhow::Error>(id)
         });
     let id = upgraded?;
@@ -542,7 +578,7 @@ async fn a_dapp_is_called_back_and_keeps_the_answer() -> Result<()> {
     let dapp = stage.callback_dapp().await?;
     let ask = |question: &'static str| {
         let asked = stage.call::<Result<JobId, String>>(alice, dapp, "ask", (question,));
-        async { asked.await?.map_err(|why| anyhow::anyhow!(why)) }
+        async move { asked.await?.map_err(|why| anyhow::anyhow!(why)) }
     };
     let answer = async |job: JobId| -> Result<Option<Answer>> {
         let anonymous = stage.scene.market.anonymous();
@@ -552,14 +588,22 @@ async fn a_dapp_is_called_back_and_keeps_the_answer() -> Result<()> {
         until(
             Duration::from_secs(60),
             "the callback's answer",
-            async || Ok(answer(job).await?.filter(|answer| *answer != Answer::Waiting)),
+            async || {
+                Ok(answer(job)
+                    .await?
+                    .filter(|answer| *answer != Answer::Waiting))
+            },
         )
         .await
     };
 
     // 1. No node, and then no balance.
     stage.refused(&[code::UNSERVED], ask("Anybody?")).await?;
-    let node = stage.scene.market.hand_node("node", &stage.scene.model).await?;
+    let node = stage
+        .scene
+        .market
+        .hand_node("node", &stage.scene.model)
+        .await?;
     stage
         .refused(&[code::INSUFFICIENT_FUNDS], ask("Who pays?"))
         .await?;

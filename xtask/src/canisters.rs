@@ -123,8 +123,10 @@ impl Source {
 
 /// The folders of `canisters/`, then those of `examples/`, each sorted.
 fn sources(root: &Path) -> Result<Vec<Source>> {
-    let kinds: [(&str, fn(&str) -> Source); 2] =
-        [("canisters", Source::canister), ("examples", Source::example)];
+    let kinds: [(&str, fn(&str) -> Source); 2] = [
+        ("canisters", Source::canister),
+        ("examples", Source::example),
+    ];
     let mut sources = Vec::new();
     for (folder, source) in kinds {
         let mut names = Vec::new();
@@ -384,7 +386,9 @@ mod tests {
             written
         );
         assert_ne!(
-            finish(&paths, &built, &Source::canister("ledger"), "2").unwrap().sha256,
+            finish(&paths, &built, &Source::canister("ledger"), "2")
+                .unwrap()
+                .sha256,
             first.sha256
         );
     }
@@ -406,7 +410,10 @@ mod tests {
     fn a_canister_without_an_interface_is_refused_by_name() {
         let (root, paths, built) = clone_with(b"\0asm\x01\0\0\0");
         fs::remove_file(root.path().join("candid/ledger.did")).unwrap();
-        let error = format!("{:#}", finish(&paths, &built, &Source::canister("ledger"), "1").unwrap_err());
+        let error = format!(
+            "{:#}",
+            finish(&paths, &built, &Source::canister("ledger"), "1").unwrap_err()
+        );
         assert!(error.contains("candid/ledger.did"), "{error}");
     }
 }

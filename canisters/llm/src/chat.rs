@@ -100,12 +100,7 @@ struct Request {
 }
 
 impl Request {
-    async fn run(
-        mut self,
-        name: &str,
-        choice: Choice,
-        input: JobInput,
-    ) -> Result<String, Refusal> {
+    async fn run(mut self, name: &str, choice: Choice, input: JobInput) -> Result<String, Refusal> {
         let started = time();
         let until = started.saturating_add(self.wait.0 * SECOND);
         let job = self.submit(name, choice, input).await?;

@@ -60,11 +60,7 @@ fn checked(messages: Vec<ChatMessage>) -> Result<JobInput, Refusal> {
     if messages.is_empty() {
         return Err(Refusal::NoMessages);
     }
-    within(
-        "The number of messages",
-        messages.len(),
-        limits::MESSAGES,
-    )?;
+    within("The number of messages", messages.len(), limits::MESSAGES)?;
     let bytes = messages.iter().map(|message| message.content.len()).sum();
     within(
         "The length of all messages in bytes",

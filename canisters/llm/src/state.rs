@@ -53,9 +53,9 @@ impl State {
         let config = StableCell::init(manager.get(CONFIG), Config::nothing());
         match config.get().layout {
             LAYOUT => Ok(Self::with(config)),
-            0 => Err(
-                "There is no adapter in this canister: install it instead of upgrading.".into(),
-            ),
+            0 => {
+                Err("There is no adapter in this canister: install it instead of upgrading.".into())
+            }
             other => Err(format!(
                 "The state has layout {other}, this Wasm knows {LAYOUT}: upgrade with a Wasm that knows both."
             )),

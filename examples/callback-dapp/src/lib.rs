@@ -20,8 +20,8 @@ use emc_protocol::{
 };
 use ic_cdk::api::{env_var_name_exists, env_var_value, msg_caller, trap};
 use ic_cdk::call::Call;
-use serde::{Deserialize, Serialize};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 /// Whom this dapp talks to, and how. The same argument is given at an upgrade.
 #[derive(CandidType, Deserialize, Clone)]
@@ -84,7 +84,9 @@ fn settings() -> Settings {
 }
 
 fn escrow() -> Principal {
-    settings().escrow.expect("init refuses to go on without one")
+    settings()
+        .escrow
+        .expect("init refuses to go on without one")
 }
 
 /// Asks a question; the number under which `answer` has the answer. Whoever may call this spends this dapp's EMC: a real

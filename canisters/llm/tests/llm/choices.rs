@@ -69,11 +69,20 @@ fn without_a_node_the_refusal_says_so() {
 
 #[test]
 fn a_request_locks_room_for_nodes_up_to_twice_as_dear_as_the_cheapest() {
-    assert_eq!(max_price(&quote(Some(100), Some(900)), None), Ok(Tokens(200)));
-    assert_eq!(max_price(&quote(Some(100), Some(120)), None), Ok(Tokens(120)));
+    assert_eq!(
+        max_price(&quote(Some(100), Some(900)), None),
+        Ok(Tokens(200))
+    );
+    assert_eq!(
+        max_price(&quote(Some(100), Some(120)), None),
+        Ok(Tokens(120))
+    );
     assert_eq!(max_price(&quote(Some(100), None), None), Ok(Tokens(100)));
     let set = Some(Tokens(150));
-    assert_eq!(max_price(&quote(Some(100), Some(900)), set), Ok(Tokens(150)));
+    assert_eq!(
+        max_price(&quote(Some(100), Some(900)), set),
+        Ok(Tokens(150))
+    );
     let refusal = max_price(&quote(Some(151), Some(900)), set).unwrap_err();
     assert!(matches!(refusal, Refusal::TooDear { .. }));
 }

@@ -17,16 +17,17 @@ fn the_documented_interface_is_the_codes() {
 
 #[test]
 fn a_caller_of_dfinitys_canister_can_call_this_one() {
-    let compatible = service_compatible(
-        CandidSource::Text(DOCUMENTED),
-        CandidSource::Text(DFINITYS),
-    );
+    let compatible =
+        service_compatible(CandidSource::Text(DOCUMENTED), CandidSource::Text(DFINITYS));
     compatible.unwrap_or_else(|difference| panic!("{difference}"));
 }
 
 #[test]
 fn the_comparison_would_see_a_difference() {
-    let other = DOCUMENTED.replace("v0_chat : (ChatRequestV0) -> (text)", "v0_chat : (ChatRequestV0) -> (nat)");
+    let other = DOCUMENTED.replace(
+        "v0_chat : (ChatRequestV0) -> (text)",
+        "v0_chat : (ChatRequestV0) -> (nat)",
+    );
     assert_ne!(other, DOCUMENTED, "the method stands there as expected");
     let compatible = service_compatible(CandidSource::Text(&other), CandidSource::Text(DFINITYS));
     assert!(compatible.is_err());

@@ -121,17 +121,47 @@ fn values_out_of_their_bounds_are_refused_by_name() {
     };
     let defaults = LlmSettings::default;
     let wrong: [(&str, LlmSettings); 6] = [
-        ("max_open", LlmSettings { max_open: 0, ..defaults() }),
-        ("max_open", LlmSettings { max_open: 401, ..defaults() }),
+        (
+            "max_open",
+            LlmSettings {
+                max_open: 0,
+                ..defaults()
+            },
+        ),
+        (
+            "max_open",
+            LlmSettings {
+                max_open: 401,
+                ..defaults()
+            },
+        ),
         (
             "max_open_per_caller",
-            LlmSettings { max_open_per_caller: 0, ..defaults() },
+            LlmSettings {
+                max_open_per_caller: 0,
+                ..defaults()
+            },
         ),
-        ("max_wait", LlmSettings { max_wait: Seconds(9), ..defaults() }),
-        ("max_tokens", LlmSettings { max_tokens: 0, ..defaults() }),
+        (
+            "max_wait",
+            LlmSettings {
+                max_wait: Seconds(9),
+                ..defaults()
+            },
+        ),
+        (
+            "max_tokens",
+            LlmSettings {
+                max_tokens: 0,
+                ..defaults()
+            },
+        ),
         (
             "temperature_milli",
-            LlmSettings { temperature_milli: 5_001, ..defaults() },
+            LlmSettings {
+                temperature_milli: 5_001,
+                ..defaults()
+            },
         ),
     ];
     for (field, wrong) in wrong {

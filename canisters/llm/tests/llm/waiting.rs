@@ -101,10 +101,7 @@ fn a_request_never_waits_past_its_callers_own_call() {
     assert_eq!(wait(set, 0, Some(300 * SECOND)), Ok(set));
     assert_eq!(wait(set, 0, Some(100 * SECOND)), Ok(Seconds(70)));
     let least = LEAST_TIMEOUT.0;
-    assert_eq!(
-        wait(set, 0, Some(least * SECOND)),
-        Ok(progress::LEAST_WAIT)
-    );
+    assert_eq!(wait(set, 0, Some(least * SECOND)), Ok(progress::LEAST_WAIT));
     let refusal = wait(set, 0, Some((least - 1) * SECOND)).unwrap_err();
     assert!(
         refusal.to_string().contains(&format!("at least {least} s")),
