@@ -674,3 +674,38 @@ async fn a_dapp_is_called_back_and_keeps_the_answer() -> Result<()> {
     ensure!(matches!(answer(job).await?, Some(Answer::Done { .. })));
     stage.scene.check().await
 }
+
+#[test]
+fn the_code_that_the_documentation_shows_is_the_examples() -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let read = |path: &str| {
+        std::fs::read_to_string(root.join(path)).with_context(|| format!("reading {path}"))
+    };
+    let lines = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let examples = [
+        lines(&read("examples/chat-dapp/src/lib.rs")?),
+        lines(&read("examples/callback-dapp/src/lib.rs")?),
+    ];
+    let page = read("docs/dapps.md")?;
+    let (_, ours) = page.split_once("## With `ic-llm`").context("the section")?;
+    let (ours, _) = ours
+        .split_once("## A job, from anywhere")
+        .context("the next section")?;
+    let readme = read("README.md")?;
+    let mut found = 0;
+    for text in [ours, &readme] {
+        for block in text.split("```rust").skip(1) {
+            let (_, code) = block.split_once('\n').context("a block of code")?;
+            let (code, _) = code.split_once("```").context("its end")?;
+            found += 1;
+            ensure!(
+                examples
+                    .iter()
+                    .any(|example| example.contains(&lines(code))),
+                "no example has this code:\n{code}"
+            );
+        }
+    }
+    ensure!(found >= 5, "{found} blocks of code");
+    Ok(())
+}

@@ -54,7 +54,9 @@ pub fn wait(set: Seconds, now: u64, call_ends: Option<u64>) -> Result<Seconds, R
     };
     let left = ends.saturating_sub(now) / SECOND;
     match left < LEAST_TIMEOUT.0 {
-        true => Err(Refusal::ShortCall(Seconds(left))),
+        true => Err(Refusal::ShortCall {
+            left: Seconds(left),
+        }),
         false => Ok(set.min(Seconds(left - MARGIN.0))),
     }
 }

@@ -71,9 +71,14 @@ pub enum Refusal {
     },
     /// The call ends before an answer could come.
     #[error(
-        "Your call gives up in {0} s, which is too short for an answer: make it with a timeout of at least {least} s.", least = crate::progress::LEAST_TIMEOUT.0
+        "Your call gives up in {time} s, which is too short for an answer: make it with a timeout of at least {least} s.",
+        time = .left.0,
+        least = crate::progress::LEAST_TIMEOUT.0
     )]
-    ShortCall(Seconds),
+    ShortCall {
+        /// How long the caller still waits.
+        left: Seconds,
+    },
     /// No node serves the model.
     #[error("No node serves {model} now: try again later, or ask for another model.")]
     Unserved {
@@ -111,7 +116,8 @@ pub enum Refusal {
     Gone(JobId),
     /// The time is up.
     #[error(
-        "No answer came within {waited} s, and job {job} was cancelled: ask for less, or submit to the escrow yourself and be called back."
+        "No answer came within {time} s, and job {job} was cancelled: ask for less, or submit to the escrow yourself and be called back.",
+        time = .waited.0
     )]
     TookTooLong {
         /// Which job.
@@ -127,7 +133,8 @@ pub enum Refusal {
     },
     /// Neither the answer nor the cancellation came through.
     #[error(
-        "The escrow has not answered for {waited} s: job {job} ends by its own deadline if no answer comes. Ask the escrow's get_job({job}) later."
+        "The escrow has not answered for {time} s: job {job} ends by its own deadline if no answer comes. Ask the escrow's get_job({job}) later.",
+        time = .waited.0
     )]
     Lost {
         /// Which job.
