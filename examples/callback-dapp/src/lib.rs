@@ -57,12 +57,12 @@ thread_local! {
 }
 
 #[ic_cdk::init]
-fn init(mut settings: Settings) {
-    settings.escrow = settings.escrow.or_else(|| deployed("escrow"));
-    if settings.escrow.is_none() {
+fn init(settings: Settings) {
+    let escrow = settings.escrow.or_else(|| deployed("escrow"));
+    if escrow.is_none() {
         trap("name the escrow in the argument, or set PUBLIC_CANISTER_ID:escrow");
     }
-    SETTINGS.set(Some(settings));
+    SETTINGS.set(Some(Settings { escrow, ..settings }));
 }
 
 #[ic_cdk::post_upgrade]
