@@ -96,6 +96,7 @@ async fn icp_deploys_the_market_and_upgrades_it() -> Result<()> {
         .folder
         .path()
         .join(".icp/data/mappings/devnet.ids.json");
+    let all: serde_json::Value = serde_json::from_slice(&std::fs::read(&ids)?)?;
     let ids = CanisterIds::from_file(&ids, "devnet")?;
     let client = Client::builder()
         .network(Network::Url(network.url().to_owned()))
@@ -113,6 +114,10 @@ async fn icp_deploys_the_market_and_upgrades_it() -> Result<()> {
     );
     let registry = client.registry(ids.registry).info().await?;
     ensure!(registry.ledger == ids.ledger && registry.governor == operator);
+    let llm = candid::Principal::from_text(all["llm"].as_str().context("the adapter's id")?)?;
+    let adapter: emc_protocol::llm::LlmInfo = client.query(llm, "info", ()).await?;
+    ensure!(adapter.escrow == ids.escrow && adapter.governor == operator);
+    ensure!(adapter.models.len() == 1, "its table of names is there");
     let minter = client
         .ledger(ids.ledger)
         .icrc1_minting_account()

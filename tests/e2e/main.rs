@@ -6,6 +6,7 @@ mod adversaries_validators;
 mod audits;
 mod cli_chat;
 mod cli_money;
+mod dapps;
 mod deliveries;
 mod endings;
 mod icp_deploy;

@@ -29,17 +29,21 @@ fn check_schema(schema: &str, manifest: &Value) -> Result<()> {
 
 /// Checks that a Candid text is an argument that the canister's installation takes.
 fn check_argument(canister: &str, argument: &str) -> Result<()> {
-    let did = root().join(format!("candid/{canister}.did"));
-    let (env, service) = CandidSource::File(&did).load()?;
-    let service = service.with_context(|| format!("{canister}.did has no service"))?;
+    check_argument_of(&root().join(format!("candid/{canister}.did")), argument)
+}
+
+fn check_argument_of(did: &Path, argument: &str) -> Result<()> {
+    let shown = did.display();
+    let (env, service) = CandidSource::File(did).load()?;
+    let service = service.with_context(|| format!("{shown} has no service"))?;
     let candid::types::TypeInner::Class(types, _) = service.as_ref() else {
-        anyhow::bail!("{canister}.did takes no installation argument");
+        anyhow::bail!("{shown} takes no installation argument");
     };
     let types = types.clone();
-    let args = candid_parser::parse_idl_args(argument)
-        .with_context(|| format!("{canister}: {argument}"))?;
+    let args =
+        candid_parser::parse_idl_args(argument).with_context(|| format!("{shown}: {argument}"))?;
     args.to_bytes_with_types(&env, &types)
-        .with_context(|| format!("{canister}: {argument}"))?;
+        .with_context(|| format!("{shown}: {argument}"))?;
     Ok(())
 }
 
@@ -49,7 +53,7 @@ fn dfx_json_fits_its_schema_and_the_interfaces() -> Result<()> {
     check_schema("tests/data/dfx-json-schema.json", &manifest)?;
     let canisters = manifest["canisters"].as_object().context("canisters")?;
     ensure!(
-        canisters.keys().eq(["escrow", "ledger", "registry"]),
+        canisters.keys().eq(["escrow", "ledger", "llm", "registry"]),
         "{:?}",
         canisters.keys()
     );
@@ -88,10 +92,27 @@ fn icp_yaml_fits_its_schema_and_the_interfaces() -> Result<()> {
         .iter()
         .filter_map(|canister| canister["name"].as_str())
         .collect();
-    ensure!(names == ["ledger", "registry", "escrow"], "{names:?}");
+    ensure!(
+        names == ["ledger", "registry", "escrow", "llm"],
+        "{names:?}"
+    );
     for canister in canisters {
         let name = canister["name"].as_str().context("name")?;
         check_argument(name, canister["init_args"].as_str().context("init_args")?)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn the_examples_manifests_fit_their_schema_and_interfaces() -> Result<()> {
+    for name in ["callback-dapp", "chat-dapp"] {
+        let folder = format!("examples/{name}");
+        let manifest: Value = serde_yaml_ng::from_str(&read(&format!("{folder}/icp.yaml"))?)?;
+        check_schema("tests/data/icp-yaml-schema.json", &manifest)?;
+        let canister = &manifest["canisters"][0];
+        ensure!(canister["name"] == name);
+        let argument = canister["init_args"].as_str().context("init_args")?;
+        check_argument_of(&root().join(format!("{folder}/{name}.did")), argument)?;
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
 //! Builds the canisters: `canisters/<name>` to `.emc/canisters/<name>.wasm` and `<name>.wasm.gz`, with the interface in
-//! `candid/<name>.did` as public metadata.
+//! `candid/<name>.did` as public metadata; and the example dapps, `examples/<name>` with `<name>.did` beside the code.
 //!
 //! The result depends on the sources, `Cargo.lock` and the version of rustc, and on nothing else: paths of the machine
 //! are mapped away (and their absence is checked), and the gzip header holds no time. Two people who build the same
@@ -32,7 +32,7 @@ pub struct Options {
 /// A built canister.
 #[derive(Clone, Debug)]
 pub struct Canister {
-    /// Its name: the folder in `canisters/`, the interface in `candid/`.
+    /// Its name: the folder in `canisters/` or `examples/`.
     pub name: String,
     /// The module, with its metadata.
     pub wasm: PathBuf,
@@ -57,17 +57,17 @@ pub fn build(options: &Options) -> Result<Vec<Canister>> {
     fs::create_dir_all(paths.canisters())
         .with_context(|| format!("cannot make {}", paths.canisters().display()))?;
     let _lock = download::lock(&paths.emc(), "canisters")?;
-    let names = names(paths.root())?;
+    let sources = sources(paths.root())?;
     let workspace = Workspace::of(paths.root())?;
-    compile(paths.root(), &workspace, &names, options)?;
+    compile(paths.root(), &workspace, &sources, options)?;
     let version = version(paths.root())?;
     let folder = workspace
         .target_directory
         .join(wasm_target::TARGET)
         .join("canister");
-    names
+    sources
         .iter()
-        .map(|name| finish(&paths, &folder, name, &version))
+        .map(|source| finish(&paths, &folder, source, &version))
         .collect()
 }
 
@@ -76,36 +76,70 @@ pub fn print(canisters: &[Canister]) -> Result<()> {
     for canister in canisters {
         let bytes = |path: &Path| fs::metadata(path).map(|file| size(file.len()));
         println!(
-            "{:10} {:>9}, {:>9} gzipped",
+            "{:14} {:>9}, {:>9} gzipped",
             canister.name,
             bytes(&canister.wasm)?,
             bytes(&canister.wasm_gz)?
         );
-        println!("           {}", canister.wasm_gz.display());
-        println!("           sha256 {}", canister.sha256);
+        println!("               {}", canister.wasm_gz.display());
+        println!("               sha256 {}", canister.sha256);
     }
     Ok(())
 }
 
-/// The folders of `canisters/`, sorted.
-fn names(root: &Path) -> Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in root
-        .join("canisters")
-        .read_dir()
-        .context("cannot read canisters/")?
-    {
-        let entry = entry?;
-        // What lies there without an interface is a library that canisters share.
-        let interface = Path::new("candid")
-            .join(entry.file_name())
-            .with_extension("did");
-        if root.join(interface).exists() {
-            names.push(entry.file_name().to_string_lossy().into_owned());
+/// What a canister is built from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Source {
+    /// The folder's name.
+    name: String,
+    /// The package in it.
+    package: String,
+    /// The interface, from the root.
+    interface: PathBuf,
+}
+
+impl Source {
+    /// A canister of EMC.
+    fn canister(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            package: format!("emc-{name}"),
+            interface: Path::new("candid").join(name).with_extension("did"),
         }
     }
-    names.sort();
-    Ok(names)
+
+    /// An example dapp.
+    fn example(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            package: name.to_owned(),
+            interface: Path::new("examples")
+                .join(name)
+                .join(name)
+                .with_extension("did"),
+        }
+    }
+}
+
+/// The folders of `canisters/`, then those of `examples/`, each sorted.
+fn sources(root: &Path) -> Result<Vec<Source>> {
+    let kinds: [(&str, fn(&str) -> Source); 2] = [
+        ("canisters", Source::canister),
+        ("examples", Source::example),
+    ];
+    let mut sources = Vec::new();
+    for (folder, source) in kinds {
+        let mut names = Vec::new();
+        let entries = root.join(folder).read_dir();
+        for entry in entries.with_context(|| format!("cannot read {folder}/"))? {
+            names.push(entry?.file_name().to_string_lossy().into_owned());
+        }
+        names.sort();
+        let found = names.iter().map(|name| source(name));
+        // What lies there without an interface is a library that canisters share.
+        sources.extend(found.filter(|source| root.join(&source.interface).exists()));
+    }
+    Ok(sources)
 }
 
 /// Where cargo puts what it builds.
@@ -136,7 +170,12 @@ impl Workspace {
     }
 }
 
-fn compile(root: &Path, workspace: &Workspace, names: &[String], options: &Options) -> Result<()> {
+fn compile(
+    root: &Path,
+    workspace: &Workspace,
+    sources: &[Source],
+    options: &Options,
+) -> Result<()> {
     let mut cargo = Command::new(cargo());
     cargo
         .args([
@@ -148,8 +187,8 @@ fn compile(root: &Path, workspace: &Workspace, names: &[String], options: &Optio
             wasm_target::TARGET,
         ])
         .current_dir(root);
-    for name in names {
-        cargo.arg("--package").arg(format!("emc-{name}"));
+    for source in sources {
+        cargo.arg("--package").arg(&source.package);
     }
     if options.quiet {
         cargo.arg("--quiet");
@@ -196,11 +235,12 @@ fn version(root: &Path) -> Result<String> {
 }
 
 /// From cargo's module to the one that is installed.
-fn finish(paths: &Paths, folder: &Path, name: &str, version: &str) -> Result<Canister> {
-    let candid = paths.root().join("candid").join(format!("{name}.did"));
+fn finish(paths: &Paths, folder: &Path, source: &Source, version: &str) -> Result<Canister> {
+    let Source { name, package, .. } = source;
+    let candid = paths.root().join(&source.interface);
     let interface = fs::read(&candid)
         .with_context(|| format!("the canister {name} needs {}", candid.display()))?;
-    let built = folder.join(format!("emc_{}.wasm", name.replace('-', "_")));
+    let built = folder.join(format!("{}.wasm", package.replace('-', "_")));
     let mut module =
         fs::read(&built).with_context(|| format!("cargo did not make {}", built.display()))?;
     for private in [Some(paths.root().to_owned()), cargo_home()]
@@ -287,17 +327,30 @@ mod tests {
     }
 
     #[test]
-    fn every_folder_of_canisters_with_an_interface_is_built() {
+    fn every_folder_with_an_interface_is_built() {
         let root = tempfile::tempdir().unwrap();
-        for name in ["ledger", "escrow", "notes"] {
-            fs::create_dir_all(root.path().join("canisters").join(name)).unwrap();
+        let touch = |file: &str| {
+            let file = root.path().join(file);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, "service : {}").unwrap();
+        };
+        for file in [
+            "canisters/ledger/Cargo.toml",
+            "canisters/escrow/Cargo.toml",
+            "canisters/notes/Cargo.toml",
+            "candid/ledger.did",
+            "candid/escrow.did",
+            "examples/a-dapp/a-dapp.did",
+            "examples/README.md",
+        ] {
+            touch(file);
         }
-        fs::create_dir_all(root.path().join("candid")).unwrap();
-        for name in ["ledger", "escrow"] {
-            let interface = root.path().join("candid").join(name);
-            fs::write(interface.with_extension("did"), "service : {}").unwrap();
-        }
-        assert_eq!(names(root.path()).unwrap(), ["escrow", "ledger"]);
+        let expected = [
+            Source::canister("escrow"),
+            Source::canister("ledger"),
+            Source::example("a-dapp"),
+        ];
+        assert_eq!(sources(root.path()).unwrap(), expected);
     }
 
     fn clone_with(module: &[u8]) -> (tempfile::TempDir, Paths, PathBuf) {
@@ -315,7 +368,7 @@ mod tests {
     #[test]
     fn a_finished_module_carries_its_interface_and_is_not_written_again_unchanged() {
         let (_root, paths, built) = clone_with(b"\0asm\x01\0\0\0");
-        let first = finish(&paths, &built, "ledger", "1").unwrap();
+        let first = finish(&paths, &built, &Source::canister("ledger"), "1").unwrap();
         let module = fs::read(&first.wasm).unwrap();
         let sections = wasm_metadata::custom_sections(&module).unwrap();
         assert_eq!(
@@ -326,14 +379,16 @@ mod tests {
             )
         );
         let written = fs::metadata(&first.wasm_gz).unwrap().modified().unwrap();
-        let again = finish(&paths, &built, "ledger", "1").unwrap();
+        let again = finish(&paths, &built, &Source::canister("ledger"), "1").unwrap();
         assert_eq!(again.sha256, first.sha256);
         assert_eq!(
             fs::metadata(&again.wasm_gz).unwrap().modified().unwrap(),
             written
         );
         assert_ne!(
-            finish(&paths, &built, "ledger", "2").unwrap().sha256,
+            finish(&paths, &built, &Source::canister("ledger"), "2")
+                .unwrap()
+                .sha256,
             first.sha256
         );
     }
@@ -345,7 +400,7 @@ mod tests {
         let mut module = b"\0asm\x01\0\0\0".to_vec();
         wasm_metadata::append(&mut module, "x", shown.as_bytes()).unwrap();
         fs::write(built.join("emc_ledger.wasm"), module).unwrap();
-        let error = finish(&paths, &built, "ledger", "1")
+        let error = finish(&paths, &built, &Source::canister("ledger"), "1")
             .unwrap_err()
             .to_string();
         assert!(error.contains("reproduce"), "{error}");
@@ -355,7 +410,10 @@ mod tests {
     fn a_canister_without_an_interface_is_refused_by_name() {
         let (root, paths, built) = clone_with(b"\0asm\x01\0\0\0");
         fs::remove_file(root.path().join("candid/ledger.did")).unwrap();
-        let error = format!("{:#}", finish(&paths, &built, "ledger", "1").unwrap_err());
+        let error = format!(
+            "{:#}",
+            finish(&paths, &built, &Source::canister("ledger"), "1").unwrap_err()
+        );
         assert!(error.contains("candid/ledger.did"), "{error}");
     }
 }

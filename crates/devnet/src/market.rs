@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use candid::{CandidType, Encode, Principal};
 use emc_client::{CanisterIds, Client, Identity, Network};
 use emc_protocol::escrow::{EscrowArgs, EscrowInit, EscrowUpgrade, Settings};
+use emc_protocol::llm::{LlmArgs, LlmInit, LlmModel, LlmSettings};
 use emc_protocol::model::PublishModel;
 use emc_protocol::node::{RegistryArgs, RegistryInfo, RegistryInit, RegistryUpgrade};
 use emc_protocol::{ModelEntry, ModelRef, Role, Seconds, Tokens};
@@ -134,6 +135,45 @@ impl Market {
         };
         market.until_ready().await?;
         Ok(market)
+    }
+
+    /// Deploys the LLM adapter, with a table of names; its id.
+    ///
+    /// # Errors
+    /// If it cannot be built or the network refuses.
+    pub async fn deploy_llm(
+        &self,
+        models: Vec<LlmModel>,
+        settings: Option<LlmSettings>,
+    ) -> Result<Principal> {
+        let llm = LlmArgs::Init(LlmInit {
+            escrow: Some(self.ids.escrow),
+            governor: None,
+            models,
+            settings,
+        });
+        self.deploy("llm", Encode!(&llm)?).await
+    }
+
+    /// Deploys a further canister of this repository with an encoded argument; its id. The governor controls it.
+    ///
+    /// # Errors
+    /// If it cannot be built or the network refuses.
+    pub async fn deploy(&self, name: &str, argument: Vec<u8>) -> Result<Principal> {
+        let deployer = self
+            .deployer()
+            .placed_by(self.network.effective_canister_id());
+        let id = deployer.create().await?;
+        deployer.install(id, &wasm(name)?, argument).await?;
+        Ok(id)
+    }
+
+    /// Upgrades a canister to the code that this repository has for it: stop, upgrade, start.
+    ///
+    /// # Errors
+    /// If the network refuses.
+    pub async fn upgrade(&self, id: Principal, name: &str, argument: Vec<u8>) -> Result<()> {
+        self.deployer().upgrade(id, &wasm(name)?, argument).await
     }
 
     /// Waits until the escrow has its random secret and the registry's feed.

@@ -18,6 +18,7 @@ pub mod feed;
 pub mod job;
 pub mod limits;
 pub mod mining;
+pub mod llm;
 pub mod model;
 pub mod mountain_range;
 pub mod node;
