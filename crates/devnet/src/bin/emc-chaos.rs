@@ -6,8 +6,8 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use emc_devnet::chaos::{self, Tally};
 use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::Instant;
-use tokio::task::JoinSet;
 
 /// Runs the whole market under faults that a seed chooses, and checks that nothing is lost.
 #[derive(Parser)]
@@ -36,8 +36,7 @@ struct Arguments {
 /// Fewer seeds than this prove nothing about what happens over many.
 const MANY: u64 = 20;
 
-#[tokio::main]
-async fn main() -> Result<()> {
+fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let told = match arguments.seed {
         Some(_) => "warn,emc_devnet::chaos=debug",
@@ -69,28 +68,46 @@ async fn main() -> Result<()> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let parallel = arguments.parallel.unwrap_or(processors).max(1);
     let begun = Instant::now();
-    let (mut sum, mut failed, mut running) = (Tally::default(), vec![], JoinSet::new());
-    loop {
-        while running.len() < parallel
-            && let Some(seed) = seeds.pop_front()
-        {
-            running.spawn(one(seed, arguments.twice));
+    let (mut sum, mut failed, mut ended) = (Tally::default(), vec![], 0);
+    let seeds = Mutex::new(seeds);
+    let next = || {
+        seeds
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop_front()
+    };
+    std::thread::scope(|scope| {
+        let (tell, told) = mpsc::channel();
+        for _ in 0..parallel {
+            let (tell, next) = (tell.clone(), &next);
+            scope.spawn(move || {
+                while let Some(seed) = next() {
+                    let begun = Instant::now();
+                    let ran = one(seed, arguments.twice);
+                    // Who listens does so to the end.
+                    let _ = tell.send((seed, begun.elapsed().as_secs_f64(), ran));
+                }
+            });
         }
-        let Some(ended) = running.join_next().await else {
-            break;
-        };
-        let (seed, seconds, ran) = ended.context("a run ended by a panic")?;
-        match ran {
-            Ok(tally) => {
-                println!("seed {seed:4}  {seconds:5.1} s  {tally}");
-                sum.add(&tally);
-            }
-            Err(error) => {
-                println!("seed {seed:4}  {seconds:5.1} s  FAILED: {error:#}");
-                failed.push(seed);
+        drop(tell);
+        for (seed, seconds, ran) in told {
+            ended += 1;
+            match ran {
+                Ok(tally) => {
+                    println!("seed {seed:4}  {seconds:5.1} s  {tally}");
+                    sum.add(&tally);
+                }
+                Err(error) => {
+                    println!("seed {seed:4}  {seconds:5.1} s  FAILED: {error:#}");
+                    failed.push(seed);
+                }
             }
         }
-    }
+    });
+    ensure!(
+        ended == asked,
+        "only {ended} of {asked} seeds came to an end"
+    );
 
     // 3. What it came to.
     println!(
@@ -114,20 +131,22 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-/// A seed, how long it took, and what it came to.
-async fn one(seed: u64, twice: bool) -> (u64, f64, Result<Tally>) {
-    let begun = Instant::now();
-    let both = async {
-        let first = chaos::run(seed).await?;
-        if twice {
-            let second = chaos::run(seed).await?;
-            ensure!(
-                first == second,
-                "two runs of one seed differ:\n{first}\n{second}"
-            );
-        }
-        Ok(first)
+/// Runs a seed on this thread.
+fn one(seed: u64, twice: bool) -> Result<Tally> {
+    let run = || -> Result<Tally> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("starting a runtime")?;
+        runtime.block_on(chaos::run(seed))
     };
-    let ran = both.await;
-    (seed, begun.elapsed().as_secs_f64(), ran)
+    let first = run()?;
+    if twice {
+        let second = run()?;
+        ensure!(
+            first == second,
+            "two runs of one seed differ:\n{first}\n{second}"
+        );
+    }
+    Ok(first)
 }
