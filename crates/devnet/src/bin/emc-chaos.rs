@@ -48,6 +48,7 @@ fn main() -> Result<()> {
         .with_env_filter(told)
         .with_writer(std::io::stderr)
         .without_time()
+        .with_ansi(false)
         .init();
 
     // 1. Which seeds.

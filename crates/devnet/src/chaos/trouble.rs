@@ -70,7 +70,7 @@ const OF_USERS: [&str; 8] = [
 /// Longest delay of a call or an answer, seconds.
 const LATEST: u64 = 20;
 /// Least and greatest jump, seconds: beyond what makes leases lapse, and what makes the feed stale.
-const JUMP: (u64, u64) = (400, 10_000);
+const JUMP: (u64, u64) = (400, 4_000);
 /// Steps that may pass until nobody has anything in hand and time can jump.
 const PATIENCE: u32 = 20;
 
