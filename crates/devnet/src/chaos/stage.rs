@@ -27,6 +27,9 @@ use tracing::debug;
 
 /// What each requester has in the escrow at the start, and the same in the ledger.
 const PURSE: Tokens = Tokens::emc(2);
+/// How far network time is ahead of the wall clock at the start. Clients stamp their transfers by the wall clock, which
+/// runs on while the network is held: a ledger takes what is an hour old, and refuses what is in its future.
+const AHEAD: Duration = Duration::from_secs(3600);
 /// What an owner has in the ledger beside the stake.
 const OWNERS_PURSE: Tokens = Tokens::emc(10);
 
@@ -145,6 +148,7 @@ impl Stage {
         let network = DevNetwork::embedded(plan.seed, "127.0.0.1:0").await?;
         let control = network.control().context("an embedded network has one")?;
         let held = Held::take(control).await?;
+        held.control().advance(AHEAD).await?;
         let ticking = held.clone();
         ticking.during(Self::furnish(plan, network, held)).await
     }
