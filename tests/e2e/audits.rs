@@ -1,6 +1,7 @@
 //! Results that are checked: drawn after the delivery, voted on by commit and reveal, paid, refunded, burned.
 
 use anyhow::{Context, Result, ensure};
+use emc_devnet::control::{Fault, FaultKind};
 use emc_devnet::market::{MINIMUM_STAKE, until};
 use emc_devnet::votes::Opinion;
 use emc_devnet::{HandNode, Market};
@@ -109,6 +110,45 @@ async fn a_cheat_is_overturned_refunded_burned_and_jailed() -> Result<()> {
         "exactly the bond is burned"
     );
     scene.check().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_draw_whose_callback_or_timer_traps_is_made_again() -> Result<()> {
+    const TIMER: &str = "<ic-cdk internal> timer_executor";
+    let faults = [
+        (65, FaultKind::TrapCallback, "raw_rand", 1),
+        // All timers of the next seconds, that of the draw among them.
+        (66, FaultKind::TrapCallee, TIMER, 3),
+    ];
+    for (seed, kind, method, count) in faults {
+        let (scene, worker, _) = scene(seed).await?;
+        let control = emc_tests::control!(scene.market);
+        let fault = Fault {
+            count,
+            ..Fault::next(kind, scene.market.ids.escrow, method)
+        };
+        let reply = scene
+            .escrow(&scene.alice)
+            .submit_job(always(&scene))
+            .await?;
+        let lease = worker.claim_one().await?;
+        let fault = control.fault(&fault).await?;
+        let ids: Vec<u32> = (0..16).collect();
+        worker
+            .deliver(worker.delivery(&lease, &ids, "Perhaps."))
+            .await?;
+        until(Duration::from_secs(60), "the draw", async || {
+            control.advance(Duration::from_secs(20)).await?;
+            Ok((scene.job(reply.job_id).await?.state != Some(JobState::Delivered)).then_some(()))
+        })
+        .await?;
+        ensure!(
+            control.fired(fault).await? == count,
+            "the fault never applied"
+        );
+        scene.check().await?;
+    }
     Ok(())
 }
 

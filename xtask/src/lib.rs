@@ -3,6 +3,7 @@
 
 pub mod calibrate;
 pub mod canisters;
+pub mod chaos;
 pub mod demo;
 pub mod download;
 pub mod install;

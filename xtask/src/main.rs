@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use xtask::demo::Build;
 use xtask::paths::Paths;
 use xtask::pins::View;
-use xtask::{calibrate, canisters, demo, mutants, setup, test};
+use xtask::{calibrate, canisters, chaos, demo, mutants, setup, test};
 
 /// The commands of this repository. Start with `cargo xtask setup`; the others run it by themselves.
 #[derive(Parser)]
@@ -48,6 +48,8 @@ enum Command {
     },
     /// Honest machines against cheats on a model: how far their tokens are apart, and the audit terms that follow
     Calibrate(calibrate::Options),
+    /// The whole market under faults that a seed chooses: nothing may be lost, everything must end
+    Chaos(chaos::Options),
     /// Break the rules one by one; each break must make its named test fail
     Mutants {
         /// Only those whose name contains this
@@ -126,6 +128,7 @@ fn run() -> Result<()> {
             demo::run(&paths, "emc-bench", build, &arguments)
         }
         Command::Calibrate(options) => calibrate::run(&paths, &options),
+        Command::Chaos(options) => chaos::run(&paths, &options),
         Command::Mutants { filter, list } => {
             mutants::run(&paths, &mutants::Options { filter, list })
         }

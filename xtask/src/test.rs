@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::canisters::{self, cargo};
+use crate::chaos;
 use crate::paths::Paths;
 use crate::progress::seconds;
 use crate::setup;
@@ -18,6 +19,8 @@ use crate::test_binary::{self, Ran, TestBinary};
 /// The folder, and package, of the end-to-end tests.
 const END_TO_END: &str = "tests";
 const SLOWEST: usize = 15;
+/// Seeds of the market under faults.
+const SEEDS: u64 = 50;
 
 /// Which tests to run.
 #[derive(Clone, Debug, Default)]
@@ -101,6 +104,9 @@ fn all(
         steps.run("end-to-end tests", || {
             run_binaries(&end_to_end, filter, times, &mut found)
         })?;
+        if filter.is_none() {
+            steps.run("the market under faults", || under_faults(paths))?;
+        }
     }
     ensure!(
         found > 0,
@@ -110,6 +116,23 @@ fn all(
             .unwrap_or_default()
     );
     Ok(())
+}
+
+/// Runs the market under faults: the seeds that once failed, and some more. The program was built with the tests.
+fn under_faults(paths: &Paths) -> Result<String> {
+    let target = canisters::target_directory(paths.root())?;
+    let program = target.join("debug").join(chaos::PROGRAM);
+    let status = Command::new(&program)
+        .args(["--kept", &format!("--seeds={SEEDS}")])
+        .env("EMC_BUILT", "1")
+        .current_dir(paths.root())
+        .status()
+        .with_context(|| format!("running {}", program.display()))?;
+    ensure!(
+        status.success(),
+        "a seed failed; see above for how to run it again"
+    );
+    Ok(format!("{SEEDS} seeds, and those that once failed"))
 }
 
 /// One cargo command of the root, its output shown as it comes.

@@ -55,9 +55,21 @@ pub fn start() {
             request_key::forget(state, now(), CLEAN_PER_TICK);
             mining_job::forget_rounds(state, now(), CLEAN_PER_TICK);
         });
-        arm();
+        arm_anew();
     });
     set_timer_interval_serial(MINING, async || pull::draw_round().await);
+    arm();
+    arm_draw();
+}
+
+/// Arms what is due or to be drawn, whatever the marks say. A timer whose message traps is gone, but its mark stays,
+/// since it is taken back in that very message; and a draw whose callback traps asks for no other one. So nothing may
+/// rely on a mark for longer than until the next of these. A timer too many does no harm.
+fn arm_anew() {
+    if let Some((_, timer)) = ARMED.take() {
+        clear_timer(timer);
+    }
+    DRAW_ARMED.set(false);
     arm();
     arm_draw();
 }

@@ -2,11 +2,12 @@
 
 use anyhow::{Context, Result, ensure};
 use candid::Principal;
+use emc_protocol::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::time::Duration;
 
 /// What to do to a call between canisters.
-#[derive(Serialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultKind {
     /// The call is not delivered.
@@ -17,6 +18,14 @@ pub enum FaultKind {
     LoseReply,
     /// The caller's callback runs, then traps at its end and is rolled back.
     TrapCallback,
+    /// The call is delivered later.
+    Delay,
+    /// The answer arrives later.
+    DelayReply,
+    /// The caller's queue is full: it is refused inside its own message.
+    FullQueue,
+    /// A user's request or an answer for the callee overtakes another one.
+    Overtake,
 }
 
 /// A fault that waits for the calls it applies to.
@@ -34,6 +43,8 @@ pub struct Fault {
     pub skip: u64,
     /// Then do it to this many.
     pub count: u64,
+    /// How much later, in seconds of network time; the two kinds that delay need it.
+    pub delay_s: Option<f64>,
 }
 
 impl Fault {
@@ -46,6 +57,7 @@ impl Fault {
             method: Some(method.to_owned()),
             skip: 0,
             count: 1,
+            delay_s: None,
         }
     }
 }
@@ -55,8 +67,30 @@ impl Fault {
 pub struct FiredFault {
     /// Its number.
     pub id: u64,
+    /// What it does.
+    pub kind: FaultKind,
     /// How often it has applied.
     pub fired: u64,
+}
+
+/// What users have asked of the network.
+#[derive(Deserialize, Clone, Debug)]
+pub struct Requests {
+    /// How many requests it has taken, ever.
+    pub arrived: u64,
+    /// Those that are not answered yet, in the order in which they came.
+    pub waiting: Vec<Waiting>,
+}
+
+/// A request that is not answered yet.
+#[derive(Deserialize, Clone, Debug)]
+pub struct Waiting {
+    /// Who asked.
+    pub sender: Principal,
+    /// Whom.
+    pub canister: Principal,
+    /// For what.
+    pub method: String,
 }
 
 /// One executed message, from the network's log.
@@ -66,7 +100,9 @@ pub struct LogLine {
     pub n: u64,
     /// The canister that ran.
     pub canister: String,
-    /// The method, or the kind of message.
+    /// The kind of message: update, query, reply, reject, cleanup, timer and others.
+    pub kind: String,
+    /// The method, where there is one.
     pub method: String,
     /// Instructions.
     pub instructions: u64,
@@ -159,6 +195,38 @@ impl Control {
         Ok(())
     }
 
+    /// Holds the network, or lets it go: while held, time stands, and messages run in [`Control::tick`] and
+    /// [`Control::advance`] alone.
+    ///
+    /// # Errors
+    /// If the network does not answer.
+    pub async fn hold(&self, held: bool) -> Result<()> {
+        let body = serde_json::json!({ "held": held });
+        let _: serde_json::Value = self.post("hold", &body).await?;
+        Ok(())
+    }
+
+    /// What users have asked, and what of it is not answered yet.
+    ///
+    /// # Errors
+    /// If the network does not answer.
+    pub async fn requests(&self) -> Result<Requests> {
+        self.get("waiting").await
+    }
+
+    /// The canisters' time.
+    ///
+    /// # Errors
+    /// If the network does not answer.
+    pub async fn time(&self) -> Result<Timestamp> {
+        #[derive(Deserialize)]
+        struct Status {
+            canister_time_ns: u64,
+        }
+        let status: Status = self.get("status").await?;
+        Ok(Timestamp(status.canister_time_ns))
+    }
+
     /// Runs due timers and ready messages now; returns when there is nothing left to do.
     ///
     /// # Errors
@@ -186,12 +254,20 @@ impl Control {
     /// # Errors
     /// If the network does not know it.
     pub async fn fired(&self, id: u64) -> Result<u64> {
-        let faults: Vec<FiredFault> = self.get("faults").await?;
+        let faults = self.faults().await?;
         let fault = faults
             .iter()
             .find(|fault| fault.id == id)
             .with_context(|| format!("there is no fault {id}"))?;
         Ok(fault.fired)
+    }
+
+    /// All faults that were set, and how often each has applied.
+    ///
+    /// # Errors
+    /// If the network does not answer.
+    pub async fn faults(&self) -> Result<Vec<FiredFault>> {
+        self.get("faults").await
     }
 
     /// Removes all faults.

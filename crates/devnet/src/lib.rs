@@ -5,6 +5,7 @@
 //! the embedded one can do (advance time, inject faults) is asked for through [`control::Control`].
 
 pub mod build;
+pub mod chaos;
 pub mod control;
 pub mod deploy;
 pub mod figures;

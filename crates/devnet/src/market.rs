@@ -38,6 +38,17 @@ enum LedgerArgs {
     Upgrade(Option<Account>),
 }
 
+/// One of a market's canisters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// The token's ledger.
+    Ledger,
+    /// The registry of nodes and models.
+    Registry,
+    /// The escrow.
+    Escrow,
+}
+
 /// A deployed market.
 pub struct Market {
     /// The network it runs on.
@@ -195,22 +206,41 @@ impl Market {
     /// # Errors
     /// If the network refuses.
     pub async fn upgrade_all(&self) -> Result<()> {
+        for which in [Which::Escrow, Which::Registry, Which::Ledger] {
+            self.upgrade(which).await?;
+        }
+        Ok(())
+    }
+
+    /// Upgrades one canister to the code it has: stop, upgrade, start.
+    ///
+    /// # Errors
+    /// If the network refuses.
+    pub async fn upgrade(&self, which: Which) -> Result<()> {
+        let (name, argument) = match which {
+            Which::Ledger => ("ledger", Encode!(&LedgerArgs::Upgrade(None))?),
+            Which::Registry => {
+                let upgrade = RegistryUpgrade::default();
+                ("registry", Encode!(&RegistryArgs::Upgrade(upgrade))?)
+            }
+            Which::Escrow => {
+                let upgrade = EscrowUpgrade::default();
+                ("escrow", Encode!(&EscrowArgs::Upgrade(upgrade))?)
+            }
+        };
         let deployer = self.deployer();
-        let registry = RegistryArgs::Upgrade(RegistryUpgrade::default());
-        let escrow = EscrowArgs::Upgrade(EscrowUpgrade::default());
         deployer
-            .upgrade(self.ids.escrow, &wasm("escrow")?, Encode!(&escrow)?)
-            .await?;
-        deployer
-            .upgrade(self.ids.registry, &wasm("registry")?, Encode!(&registry)?)
-            .await?;
-        deployer
-            .upgrade(
-                self.ids.ledger,
-                &wasm("ledger")?,
-                Encode!(&LedgerArgs::Upgrade(None))?,
-            )
+            .upgrade(self.id(which), &wasm(name)?, argument)
             .await
+    }
+
+    /// Where a canister is.
+    pub fn id(&self, which: Which) -> Principal {
+        match which {
+            Which::Ledger => self.ids.ledger,
+            Which::Registry => self.ids.registry,
+            Which::Escrow => self.ids.escrow,
+        }
     }
 
     /// Stops, starts and installs code as the canisters' controller.
@@ -408,6 +438,12 @@ impl Market {
             if before != after {
                 continue;
             }
+            // What is on its way out may have arrived already; everything else lies in the ledger, or more.
+            ensure!(
+                held.0 + before.leaving.0 >= owed,
+                "the escrow holds {held} in the ledger, too little for the {} it owes: {before:?}",
+                Tokens(owed)
+            );
             if before.journal_open == 0 {
                 ensure!(
                     held.0 == owed,

@@ -52,6 +52,8 @@ pub struct Callback {
     pub deadline: Option<u64>,
     /// The injected fault that loses the answer, and how much later the caller hears of it.
     pub lose: Option<(u64, Option<u64>)>,
+    /// How much later the answer arrives by an injected fault, in nanoseconds.
+    pub late_ns: u64,
     /// The injected fault that traps the callback.
     pub trap: Option<u64>,
 }

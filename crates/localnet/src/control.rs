@@ -27,6 +27,8 @@ pub fn routes() -> Router<App> {
         )
         .route("/_/log", get(log))
         .route("/_/tick", post(tick))
+        .route("/_/hold", post(hold))
+        .route("/_/waiting", get(waiting))
 }
 
 fn answer<T: serde::Serialize>(asked: Result<T, crate::executor::Stopped>) -> Response {
@@ -54,7 +56,7 @@ async fn status(State(app): State<App>) -> Response {
                 json!({
                     "implementation": "emc-localnet",
                     "version": env!("CARGO_PKG_VERSION"),
-                    "capabilities": ["time", "faults", "log"],
+                    "capabilities": ["time", "faults", "log", "hold"],
                     "root_key": root_key,
                     "time_ns": crate::clock::wall_ns(),
                     "canister_time_ns": subnet.clock.now(),
@@ -137,6 +139,39 @@ async fn log(State(app): State<App>, Query(After { after }): Query<After>) -> Re
     answer(
         app.executor
             .ask(move |subnet| subnet.log.after(after))
+            .await,
+    )
+}
+
+#[derive(Deserialize)]
+struct Hold {
+    held: bool,
+}
+
+/// Holds the network, or lets it go.
+async fn hold(State(app): State<App>, body: Bytes) -> Response {
+    let Hold { held } = match parse(&body) {
+        Ok(parsed) => parsed,
+        Err(refused) => return *refused,
+    };
+    answer(
+        app.executor
+            .ask(move |subnet| {
+                subnet.held = held;
+                subnet.clock.hold(held);
+                json!({ "held": held, "canister_time_ns": subnet.clock.now() })
+            })
+            .await,
+    )
+}
+
+async fn waiting(State(app): State<App>) -> Response {
+    answer(
+        app.executor
+            .ask(|subnet| {
+                let (arrived, waiting) = (subnet.ingress.arrived(), subnet.ingress.waiting());
+                json!({ "arrived": arrived, "waiting": waiting })
+            })
             .await,
     )
 }

@@ -182,10 +182,13 @@ impl Subnet {
     fn view(&mut self, id: Principal, mode: Mode) -> Execution {
         let now = self.clock.now();
         let facts = self.facts.clone();
-        self.canisters
+        let mut execution = self
+            .canisters
             .get(&id)
             .expect("looked up by the caller just before")
-            .execution(&facts, mode, now, UPDATE_INSTRUCTIONS)
+            .execution(&facts, mode, now, UPDATE_INSTRUCTIONS);
+        execution.full_queues = self.faults.full_queues();
+        execution
     }
 
     /// Runs a message to its end and keeps or undoes it.
@@ -209,6 +212,8 @@ impl Subnet {
         if let (Ok(()), Some(number)) = (&outcome, fault) {
             outcome = Err(Trap::Injected(number));
         }
+        let full_queues = std::mem::take(&mut execution.full_queues);
+        self.faults.return_full_queues(full_queues);
         let mut dirty_pages = 0;
         if outcome.is_err() {
             canister.undo();
@@ -310,6 +315,9 @@ impl Subnet {
                     on_cleanup: call.on_cleanup,
                     deadline,
                     lose: is(FaultKind::LoseReply).map(|s| (s.id, s.delay_ns)),
+                    late_ns: is(FaultKind::DelayReply)
+                        .and_then(|s| s.delay_ns)
+                        .unwrap_or(0),
                     trap: is(FaultKind::TrapCallback).map(|s| s.id),
                 },
             );

@@ -148,6 +148,7 @@ impl Canister {
             earlier_instructions: 0,
             limit,
             outstanding: self.outstanding.clone(),
+            full_queues: crate::faults::Faults::default(),
             balance: self.cycles,
             available: 0,
             accepted: 0,

@@ -38,7 +38,7 @@ impl Executor {
                     for job in waiting.try_iter().take(JOBS_PER_MESSAGE) {
                         job(&mut subnet);
                     }
-                    if subnet.step() {
+                    if !subnet.held && subnet.step() {
                         continue;
                     }
                     match waiting.recv_timeout(idle_time(&mut subnet)) {
@@ -69,6 +69,9 @@ impl Executor {
 /// How long nothing will become due by itself.
 fn idle_time(subnet: &mut Subnet) -> Duration {
     const LONGEST: Duration = Duration::from_secs(3600);
+    if subnet.held {
+        return LONGEST;
+    }
     match subnet.next_due() {
         Some(at) => Duration::from_nanos(at.saturating_sub(subnet.clock.now())).min(LONGEST),
         None => LONGEST,

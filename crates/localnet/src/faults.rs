@@ -18,6 +18,20 @@ pub enum FaultKind {
     TrapCallback,
     /// The call is delivered `delay_s` later in network time; later calls of the same pair may overtake it.
     Delay,
+    /// The answer arrives `delay_s` later in network time.
+    DelayReply,
+    /// The caller's queue is full: `call_perform` itself refuses with SYS_TRANSIENT, inside the caller's message.
+    FullQueue,
+    /// Where several users' requests or answers wait for the callee (the caller is not looked at), one that is not the
+    /// first is taken. A real network promises an order only to requests from one canister to another.
+    Overtake,
+}
+
+impl FaultKind {
+    /// True for what strikes a call on its way; the others are asked for where they happen.
+    fn is_on_the_way(self) -> bool {
+        !matches!(self, Self::FullQueue | Self::Overtake)
+    }
 }
 
 /// A failure asked for. Filters that are absent match everything.
@@ -73,7 +87,7 @@ pub struct Fault {
 }
 
 /// All failures asked for.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Faults {
     list: Vec<Fault>,
     last: u64,
@@ -98,8 +112,9 @@ impl Faults {
         {
             return Err("delay_s must be a number of seconds between 0 and 1e9".into());
         }
-        if request.kind == FaultKind::Delay && request.delay_s.is_none() {
-            return Err("the kind \"delay\" needs delay_s".into());
+        let delays = matches!(request.kind, FaultKind::Delay | FaultKind::DelayReply);
+        if delays && request.delay_s.is_none() {
+            return Err("the kinds \"delay\" and \"delay_reply\" need delay_s".into());
         }
         self.last += 1;
         self.list.push(Fault {
@@ -134,13 +149,29 @@ impl Faults {
         method: &str,
         by_user: bool,
     ) -> Option<Strike> {
+        self.strike_one(
+            |kind| kind.is_on_the_way() && (!by_user || kind == FaultKind::TrapCallee),
+            caller,
+            callee,
+            method,
+        )
+    }
+
+    /// The first registered failure of a kind that strikes, if any.
+    fn strike_one(
+        &mut self,
+        kind: impl Fn(FaultKind) -> bool,
+        caller: Principal,
+        callee: Principal,
+        method: &str,
+    ) -> Option<Strike> {
         if self.list.is_empty() {
             return None;
         }
         let (caller, callee) = (caller.to_text(), callee.to_text());
         for fault in &mut self.list {
             let matches = fault.count > 0
-                && (!by_user || fault.kind == FaultKind::TrapCallee)
+                && kind(fault.kind)
                 && fault.caller.as_ref().is_none_or(|c| *c == caller)
                 && fault.callee.as_ref().is_none_or(|c| *c == callee)
                 && fault.method.as_ref().is_none_or(|m| m == method);
@@ -161,6 +192,54 @@ impl Faults {
         }
         None
     }
+
+    /// The failures of full queues: a message takes them along, because they strike inside it.
+    pub fn full_queues(&self) -> Self {
+        let full = |fault: &&Fault| fault.kind == FaultKind::FullQueue && fault.count > 0;
+        Self {
+            list: self.list.iter().filter(full).cloned().collect(),
+            last: 0,
+        }
+    }
+
+    /// True if a queue is full for this call.
+    pub fn is_full(&mut self, caller: Principal, callee: Principal, method: &str) -> bool {
+        let full = |kind| kind == FaultKind::FullQueue;
+        self.strike_one(full, caller, callee, method).is_some()
+    }
+
+    /// Takes over what became of the failures that a message took along.
+    pub fn return_full_queues(&mut self, from: Self) {
+        for used in from.list {
+            if let Some(fault) = self.list.iter_mut().find(|fault| fault.id == used.id) {
+                *fault = used;
+            }
+        }
+    }
+
+    /// True if a message for this canister may overtake another one now.
+    pub fn may_overtake(&self, to: Principal) -> bool {
+        if self.list.is_empty() {
+            return false;
+        }
+        let to = to.to_text();
+        self.list.iter().any(|fault| overtakes(fault, &to))
+    }
+
+    /// A message for this canister has overtaken another one.
+    pub fn overtook(&mut self, to: Principal) {
+        let to = to.to_text();
+        if let Some(fault) = self.list.iter_mut().find(|fault| overtakes(fault, &to)) {
+            fault.count -= 1;
+            fault.fired += 1;
+        }
+    }
+}
+
+fn overtakes(fault: &Fault, to: &str) -> bool {
+    fault.kind == FaultKind::Overtake
+        && fault.count > 0
+        && fault.callee.as_ref().is_none_or(|callee| callee == to)
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use crate::reject::{Reject, Response};
 use crate::subnet::Subnet;
 use crate::system_api::Mode;
 use candid::Principal;
+use serde::Serialize;
 use std::collections::HashMap;
 use tokio::sync::oneshot;
 
@@ -35,17 +36,33 @@ pub struct UserCall {
 }
 
 struct Record {
+    /// Its place in the order of arrival.
+    number: u64,
     sender: Principal,
+    canister: Principal,
+    method: String,
     status: RequestStatus,
     /// Wall clock at the last change.
     changed_ns: u64,
     waiting: Vec<oneshot::Sender<RequestStatus>>,
 }
 
+/// A request that is not answered yet.
+#[derive(Clone, Debug, Serialize)]
+pub struct Waiting {
+    /// Who signed it.
+    pub sender: String,
+    /// Whom it calls.
+    pub canister: String,
+    /// Which method.
+    pub method: String,
+}
+
 /// The requests of the last minutes.
 #[derive(Default)]
 pub struct IngressHistory {
     records: HashMap<RequestId, Record>,
+    arrived: u64,
     cleaned_ns: u64,
 }
 
@@ -79,15 +96,37 @@ impl IngressHistory {
         told
     }
 
-    fn open(&mut self, id: RequestId, sender: Principal) {
+    /// How many requests were taken, ever.
+    pub fn arrived(&self) -> u64 {
+        self.arrived
+    }
+
+    /// The requests that are not answered yet, in the order in which they came.
+    pub fn waiting(&self) -> Vec<Waiting> {
+        let open = |r: &&Record| r.status == RequestStatus::Processing;
+        let mut records: Vec<&Record> = self.records.values().filter(open).collect();
+        records.sort_by_key(|record| record.number);
+        let waiting = records.into_iter().map(|record| Waiting {
+            sender: record.sender.to_text(),
+            canister: record.canister.to_text(),
+            method: record.method.clone(),
+        });
+        waiting.collect()
+    }
+
+    fn open(&mut self, call: &UserCall) {
         self.clean();
+        self.arrived += 1;
         let record = Record {
-            sender,
+            number: self.arrived,
+            sender: call.sender,
+            canister: call.canister,
+            method: call.method.clone(),
             status: RequestStatus::Processing,
             changed_ns: wall_ns(),
             waiting: Vec::new(),
         };
-        self.records.insert(id, record);
+        self.records.insert(call.id, record);
     }
 
     /// Forgets what is old, at most every ten seconds.
@@ -113,7 +152,7 @@ impl Subnet {
         let id = call.id;
         if self.ingress.get(&id).is_none() {
             self.admit(&call)?;
-            self.ingress.open(id, call.sender);
+            self.ingress.open(&call);
             let strike = self
                 .faults
                 .strike(call.sender, call.canister, &call.method, true);

@@ -51,6 +51,8 @@
 //! |---|---|---|
 //! | `GET /_/status` | | `implementation`, `version`, `capabilities`, `root_key` (hex), `time_ns`, `canister_time_ns`, `default_effective_canister_id` |
 //! | `POST /_/time` | `{"advance_s": n}` | `{"canister_time_ns": n}` |
+//! | `POST /_/hold` | `{"held": bool}` | while held, time stands and messages run in `tick` alone: `held`, `canister_time_ns` |
+//! | `GET /_/waiting` | | `arrived` (how many users' requests were ever taken), `waiting` (those not answered: `sender`, `canister`, `method`) |
 //! | `POST /_/tick` | | runs what is due and ready, for 10 s at most: `{"messages": n, "idle": bool, "canister_time_ns": n}` |
 //! | `POST /_/faults` | `{"kind", "caller", "callee", "method", "skip": 0, "count": 1, "delay_s"}` | `{"id": n}` |
 //! | `GET /_/faults` | | the list, each with `fired` |
@@ -60,7 +62,16 @@
 //! Faults strike calls between canisters (absent filters match all): `reject` (not delivered, SYS_TRANSIENT),
 //! `trap_callee` (runs, then traps and is undone; on users' requests too), `lose_reply` (runs and commits, the caller
 //! gets SYS_UNKNOWN, `delay_s` later if given; a real network never does this to unbounded-wait calls), `trap_callback`
-//! (the caller's callback runs, traps and is undone, its cleanup runs), `delay` (delivered `delay_s` later).
+//! (the caller's callback runs, traps and is undone, its cleanup runs), `delay` (delivered `delay_s` later), `delay_reply`
+//! (answered at once, the answer arrives `delay_s` later), `full_queue` (`call_perform` itself refuses), `overtake` (where
+//! several users' requests or answers wait for the callee, one that is not the first is taken).
+//!
+//! # Runs that can be repeated
+//!
+//! With a seed, a network that is held from its start, and a driver that sends one request after the other (waiting for
+//! each to have `arrived`), the same requests and faults lead to the same sequence of messages: the order, `raw_rand` and
+//! keys follow from the seed, network time from the advances. What differs between two runs is the time at which network
+//! time begins, the nanoseconds that it moves by where it is read, and how many queries read it meanwhile.
 
 mod authenticate;
 mod call_context;

@@ -1,5 +1,6 @@
 //! What travels between canisters, and the pool of what is ready to run. Messages from one sender to one receiver stay
-//! in order; between different senders, and between canisters, a seeded shuffle decides.
+//! in order, unless an injected fault lets one overtake; between different senders, and between canisters, a seeded shuffle
+//! decides.
 
 use crate::reject::Response;
 use candid::Principal;
@@ -99,6 +100,15 @@ pub enum Source {
     System,
 }
 
+/// A message out of the pool.
+#[derive(Clone, Debug)]
+pub struct Taken {
+    /// The message.
+    pub message: Message,
+    /// True if it was not the first of its queue.
+    pub overtook: bool,
+}
+
 /// All messages that are ready.
 #[derive(Debug, Default)]
 pub struct Pool {
@@ -126,19 +136,37 @@ impl Pool {
         self.inboxes.keys().copied().collect()
     }
 
-    /// Takes the first message of a randomly chosen queue of a receiver.
-    pub fn take(&mut self, to: Principal, rng: &mut StdRng) -> Option<Message> {
+    /// Takes a message of a randomly chosen queue of a receiver: the first, or, where overtaking is allowed, a randomly
+    /// chosen one of those that no order is promised to: users' requests, and answers.
+    pub fn take(&mut self, to: Principal, rng: &mut StdRng, may_overtake: bool) -> Option<Taken> {
         let inbox = self.inboxes.get_mut(&to)?;
         let chosen = *inbox.keys().nth(rng.gen_range(0..inbox.len()))?;
         let queue = inbox.get_mut(&chosen)?;
-        let message = queue.pop_front();
+        let at = match may_overtake {
+            true => {
+                let free = |message: &Message| {
+                    chosen == Source::Ingress || matches!(message, Message::Answer(_))
+                };
+                let places = queue.iter().enumerate();
+                let places: Vec<usize> = places
+                    .filter(|(at, message)| *at == 0 || free(message))
+                    .map(|(at, _)| at)
+                    .collect();
+                places[rng.gen_range(0..places.len())]
+            }
+            false => 0,
+        };
+        let taken = queue.remove(at).map(|message| Taken {
+            message,
+            overtook: at > 0,
+        });
         if queue.is_empty() {
             inbox.remove(&chosen);
         }
         if inbox.is_empty() {
             self.inboxes.remove(&to);
         }
-        message
+        taken
     }
 }
 
@@ -169,13 +197,61 @@ mod tests {
         }
         let mut rng = StdRng::seed_from_u64(7);
         let mut order = Vec::new();
-        while let Some(Message::Answer(x)) = pool.take(to, &mut rng) {
-            order.push(x.callback);
+        while let Some(taken) = pool.take(to, &mut rng, false) {
+            assert!(!taken.overtook);
+            order.extend(callback(&taken));
         }
         assert!(pool.is_empty());
         let (from_a, from_b): (Vec<u64>, Vec<u64>) = order.iter().partition(|n| **n < 100);
         assert_eq!(from_a, (0..20).collect::<Vec<_>>());
         assert_eq!(from_b, (100..120).collect::<Vec<_>>());
         assert_ne!(order[..20], from_a[..]);
+    }
+
+    fn callback(taken: &Taken) -> Option<u64> {
+        match &taken.message {
+            Message::Answer(answer) => Some(answer.callback),
+            _ => None,
+        }
+    }
+
+    fn request() -> Message {
+        Message::Request(Box::new(Request {
+            caller: Principal::anonymous(),
+            method: String::new(),
+            argument: vec![],
+            cycles: 0,
+            deadline: None,
+            origin: Origin::System,
+            trap: None,
+        }))
+    }
+
+    #[test]
+    fn answers_and_users_requests_may_overtake_and_canisters_requests_never() {
+        let (a, to) = (Principal::from_slice(&[1]), Principal::from_slice(&[3]));
+        let mut pool = Pool::default();
+        for n in 0..20 {
+            pool.push(to, Source::Canister(a), answer(n));
+        }
+        let mut rng = StdRng::seed_from_u64(7);
+        let mut order = Vec::new();
+        let mut overtaken = 0;
+        while let Some(taken) = pool.take(to, &mut rng, true) {
+            overtaken += usize::from(taken.overtook);
+            order.extend(callback(&taken));
+        }
+        assert!(overtaken > 5 && order[0] != 0);
+        order.sort_unstable();
+        assert_eq!(order, (0..20).collect::<Vec<_>>());
+
+        // Behind the first one, a canister's requests wait for their turn.
+        for _ in 0..20 {
+            pool.push(to, Source::Canister(a), request());
+            pool.push(to, Source::Canister(a), request());
+            while let Some(taken) = pool.take(to, &mut rng, true) {
+                assert!(!taken.overtook);
+            }
+        }
     }
 }

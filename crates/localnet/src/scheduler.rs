@@ -2,7 +2,7 @@
 //! executor looks at what arrived from outside. So messages interleave wherever a canister waits, as on a subnet.
 
 use crate::canister::RunStatus;
-use crate::message::{Answer, Message, Origin, Source, Task};
+use crate::message::{Answer, Message, Origin, Source, Taken, Task};
 use crate::reject::{Reject, SYS_UNKNOWN};
 use crate::subnet::Subnet;
 use candid::Principal;
@@ -15,7 +15,12 @@ impl Subnet {
     pub fn step(&mut self) -> bool {
         loop {
             if let Some(canister) = self.round.pop_front() {
-                if let Some(message) = self.pool.take(canister, &mut self.order) {
+                let may_overtake = self.faults.may_overtake(canister);
+                let taken = self.pool.take(canister, &mut self.order, may_overtake);
+                if let Some(Taken { message, overtook }) = taken {
+                    if overtook {
+                        self.faults.overtook(canister);
+                    }
                     self.deliver(canister, message);
                     return true;
                 }

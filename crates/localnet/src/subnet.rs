@@ -59,6 +59,8 @@ pub struct Subnet {
     pub faults: Faults,
     /// What ran.
     pub log: MessageLog,
+    /// True while messages run only when a test says so.
+    pub held: bool,
     /// Balances of the cycles ledger's stand-in.
     pub ledger: crate::standins::CyclesLedger,
     /// How many canisters were ever given an id.
@@ -88,6 +90,7 @@ impl Subnet {
             ingress: IngressHistory::default(),
             faults: Faults::default(),
             log: MessageLog::default(),
+            held: false,
             ledger: crate::standins::CyclesLedger::default(),
             created: 0,
             numbers: 0,
@@ -128,13 +131,14 @@ impl Subnet {
                     }
                     return;
                 }
-                let lose = self
+                let open = self
                     .canisters
                     .get_mut(&canister)
-                    .and_then(|c| c.callbacks.get_mut(&callback))
-                    .and_then(|c| c.lose.take());
+                    .and_then(|c| c.callbacks.get_mut(&callback));
+                let (lose, late_ns) =
+                    open.map_or((None, 0), |open| (open.lose.take(), open.late_ns));
                 let (response, delay_ns) = match lose {
-                    None => (response, 0),
+                    None => (response, late_ns),
                     Some((fault, delay_ns)) => (
                         Err(Reject::new(
                             SYS_UNKNOWN,

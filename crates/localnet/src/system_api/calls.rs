@@ -157,7 +157,12 @@ pub(super) fn link(l: &mut Linker<Host>) -> Result<()> {
         let e = execution(&c)?;
         let open = e.outstanding.get(&callee).copied().unwrap_or(0)
             + e.calls.iter().filter(|call| call.callee == callee).count();
-        if open >= MAX_OUTSTANDING_CALLS {
+        let full = open >= MAX_OUTSTANDING_CALLS || {
+            let e = execution_mut(&mut c)?;
+            let method = e.building.as_ref().map_or("", |call| call.method.as_str());
+            e.full_queues.is_full(e.canister, callee, method)
+        };
+        if full {
             abandon(&mut c)?;
             return Ok(SYS_TRANSIENT);
         }

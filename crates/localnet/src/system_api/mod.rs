@@ -148,6 +148,8 @@ pub struct Execution {
     pub limit: u64,
     /// Open calls per callee.
     pub outstanding: BTreeMap<Principal, usize>,
+    /// Injected faults that make queues full.
+    pub full_queues: crate::faults::Faults,
     // What it changes.
     pub balance: u128,
     pub available: u128,
