@@ -113,6 +113,11 @@ async fn icp_deploys_the_market_and_upgrades_it() -> Result<()> {
     );
     let registry = client.registry(ids.registry).info().await?;
     ensure!(registry.ledger == ids.ledger && registry.governor == operator);
+    let pool = client.registry(ids.registry).mining_pool();
+    let pool = client.ledger(ids.ledger).balance(pool).await?;
+    ensure!(pool == emc_protocol::Tokens::emc(3_000_000), "{pool:?}");
+    let measured_by = client.registry(ids.registry).mining_status().await?.escrows;
+    ensure!(measured_by == [ids.escrow], "{measured_by:?}");
     let minter = client
         .ledger(ids.ledger)
         .icrc1_minting_account()

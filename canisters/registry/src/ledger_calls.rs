@@ -6,8 +6,8 @@
 //! the entry: the books.
 
 // Braces: the module `stake`, not also the endpoint of that name.
-use crate::stake::{self};
 use crate::mining::{closing, earnings};
+use crate::stake::{self};
 use crate::{burning, listing, purpose, state, unbonding};
 use candid::Principal;
 use emc_journal::{Account, Entry, Host, Journal, Outcome, Verdict, driver, refusal};

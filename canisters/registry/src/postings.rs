@@ -155,11 +155,9 @@ fn add(balance: u128, amount: i128) -> Option<u128> {
 /// What an account holds; `None` for those that are a sum and nothing else.
 fn balance(state: &State, account: Account) -> Result<Option<u128>, Imbalance> {
     let held = match account {
-        Account::Outside
-        | Account::Burning
-        | Account::Burned
-        | Account::Pool
-        | Account::Drawn => return Ok(None),
+        Account::Outside | Account::Burning | Account::Burned | Account::Pool | Account::Drawn => {
+            return Ok(None);
+        }
         Account::Allotted { node, escrow } => state.allotments.get(&(node, escrow)),
         Account::Unbonding { node, id } => {
             let waiting = state.unbonding.get(&(node, id));
@@ -174,11 +172,7 @@ fn balance(state: &State, account: Account) -> Result<Option<u128>, Imbalance> {
 
 fn set(state: &mut State, account: Account, amount: u128) {
     match account {
-        Account::Outside
-        | Account::Burning
-        | Account::Burned
-        | Account::Pool
-        | Account::Drawn => {}
+        Account::Outside | Account::Burning | Account::Burned | Account::Pool | Account::Drawn => {}
         Account::Allotted { node, escrow } if amount == 0 => {
             state.allotments.remove(&(node, escrow));
         }

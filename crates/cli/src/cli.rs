@@ -1,8 +1,8 @@
 //! The command line: the flags that every command takes, and the list of commands.
 
 use crate::commands::{
-    account, audit, balance, chat, deposit, identity, job, mining, model, node, parameters, quote, receipt,
-    status, transfer, verify, withdraw,
+    account, audit, balance, chat, deposit, identity, job, mining, model, node, parameters, quote,
+    receipt, status, transfer, verify, withdraw,
 };
 use candid::Principal;
 use clap::{Args, Parser, Subcommand};

@@ -319,11 +319,7 @@ impl Registry {
     ///
     /// # Errors
     /// Those of a query, see [`Error`].
-    pub async fn mining_history(
-        &self,
-        start: u64,
-        limit: u32,
-    ) -> Result<Vec<EpochSummary>, Error> {
+    pub async fn mining_history(&self, start: u64, limit: u32) -> Result<Vec<EpochSummary>, Error> {
         self.client
             .query(self.id, "mining_history", (start, limit))
             .await

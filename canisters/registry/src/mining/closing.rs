@@ -129,9 +129,7 @@ fn batch(state: &State, epoch: u64, after: Option<Principal>) -> Vec<(Principal,
     };
     let end = Bound::Excluded((epoch + 1, Principal::from_slice(&[])));
     let lines = state.powers.range((start, end)).take(STEP);
-    lines
-        .map(|entry| (entry.key().1, entry.value()))
-        .collect()
+    lines.map(|entry| (entry.key().1, entry.value())).collect()
 }
 
 fn sum(closing: &mut ClosingRecord, batch: &[(Principal, PowerRecord)]) {
@@ -159,7 +157,8 @@ pub fn parts(available: u128) -> (u128, u128) {
 /// A share of a part: below 2^44 e8s times at most 2^80.
 fn share(part: u128, own: u128, all: u128) -> u128 {
     let product = part.checked_mul(own);
-    let product = product.expect("a day gives less than 2^44 e8s, and no node has above 2^80 units");
+    let product =
+        product.expect("a day gives less than 2^44 e8s, and no node has above 2^80 units");
     product.checked_div(all).unwrap_or(0)
 }
 
@@ -188,7 +187,9 @@ fn give(
     closing.to_validators += for_votes;
     let reward = for_power + for_votes;
     state.powers.remove(&(epoch, node));
-    state.mined.insert((node, epoch), MinedRecord { shown, reward });
+    state
+        .mined
+        .insert((node, epoch), MinedRecord { shown, reward });
 }
 
 fn end(state: &mut State, mining: &mut MiningRecord, closed: ClosingRecord) {

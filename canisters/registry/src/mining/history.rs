@@ -62,7 +62,10 @@ pub fn of_node(
     let before = before.unwrap_or(u64::MAX);
     let mut open = power::open(state.mining.get(), now);
     // What is being closed is not taken any more, and still to be given.
-    if let Some(open) = open.as_mut().filter(|_| state.mining.get().closing.is_some()) {
+    if let Some(open) = open
+        .as_mut()
+        .filter(|_| state.mining.get().closing.is_some())
+    {
         *open = state.mining.get().next..=*open.end();
     }
     let days = open.into_iter().flat_map(|open| open.rev().take(OPEN_DAYS));

@@ -113,7 +113,10 @@ fn the_schedule_gives_the_test_phase_and_then_falls_for_ever() {
         let days = 60 + stage * 90..60 + (stage + 1) * 90;
         let sum: u128 = days.clone().map(schedule::of).sum();
         assert_eq!(sum, 90 * amount, "stage {stage}");
-        assert_eq!(schedule::next(days.start), Some((days.end, amount * 9 / 10)));
+        assert_eq!(
+            schedule::next(days.start),
+            Some((days.end, amount * 9 / 10))
+        );
         (all, stage, amount) = (all + sum, stage + 1, amount * 9 / 10);
     }
     let reserve = 45_000_000 * 100_000_000;
@@ -136,7 +139,10 @@ fn mining_begins_on_the_day_on_which_the_pool_holds_a_days_reward() {
     closing::found(&mut state, later, look, FIRST);
     let status = history::status(&state, later);
     assert_eq!((status.first_epoch, status.epoch), (Some(E + 1), E + 1));
-    assert_eq!((status.scheduled, status.pool), (Tokens(FIRST), Tokens(FIRST)));
+    assert_eq!(
+        (status.scheduled, status.pool),
+        (Tokens(FIRST), Tokens(FIRST))
+    );
     let next = status.next_stage.expect("there is one");
     assert_eq!((next.epoch, next.scheduled), (E + 61, Tokens(FIRST)));
 }
@@ -155,7 +161,10 @@ fn nine_tenths_go_to_power_and_one_to_votes() {
     let day = newest(&state);
     assert_eq!((day.available, day.rolled_over), (Tokens(FIRST), Tokens(0)));
     assert_eq!((day.power, day.votes, day.miners), (400, 4, 2));
-    assert_eq!((day.to_miners, day.to_validators), (Tokens(to_power), Tokens(to_votes)));
+    assert_eq!(
+        (day.to_miners, day.to_validators),
+        (Tokens(to_power), Tokens(to_votes))
+    );
     let line = &history::of_node(&state, OVER, node(1), None, 10)[0];
     assert_eq!((line.power, line.votes), (100, 3));
     assert_eq!(line.reward, Some(Tokens(earned(&state, 1))));
@@ -171,7 +180,10 @@ fn lines_for_a_node_and_day_add_up_and_are_shown_before_the_day_is_closed() {
     }
     let lines = history::of_node(&state, START, node(0), None, 10);
     assert_eq!(lines.len(), 1);
-    assert_eq!((lines[0].power, lines[0].votes, lines[0].reward), (20, 2, None));
+    assert_eq!(
+        (lines[0].power, lines[0].votes, lines[0].reward),
+        (20, 2, None)
+    );
     let huge = vec![power(0, E, u128::MAX, u32::MAX)];
     measured(&mut state, START, 1, huge, Some(E)).expect("the next report");
     let lines = history::of_node(&state, START, node(0), None, 10);
@@ -192,7 +204,10 @@ fn only_named_escrows_count_and_only_nodes_with_stake_in_them() {
     measured(&mut state, START, 1, lines, Some(E)).expect("the next report");
     assert_eq!(state.powers.len(), 1, "node 5 has no stake there");
     name(&mut state, &[escrow(1), escrow(2)]);
-    assert!(!close(&mut state, OVER, POOL), "the other one is waited for");
+    assert!(
+        !close(&mut state, OVER, POOL),
+        "the other one is waited for"
+    );
     let lines = vec![power(5, E, 10, 0)];
     measured(&mut state, OVER, 2, lines, Some(E)).expect("the next report");
     assert!(close(&mut state, OVER, POOL));
@@ -214,10 +229,16 @@ fn a_report_is_counted_once_and_a_too_long_one_not_at_all() {
     for _ in 0..2 {
         report::report(&mut state, START, escrow(1), &sent).expect("once, and answered again");
     }
-    assert_eq!(state.powers.get(&(E, node(0))).expect("it is there").power, 5);
+    assert_eq!(
+        state.powers.get(&(E, node(0))).expect("it is there").power,
+        5
+    );
     let long = vec![power(0, E, 5, 0); REPORT_POWERS + 1];
     assert_eq!(code(measured(&mut state, START, 1, long, None)), "limit");
-    assert_eq!(state.powers.get(&(E, node(0))).expect("it is there").power, 5);
+    assert_eq!(
+        state.powers.get(&(E, node(0))).expect("it is there").power,
+        5
+    );
 }
 
 #[test]
@@ -232,7 +253,10 @@ fn a_node_that_forfeits_the_day_gets_nothing_and_its_power_does_not_count() {
     close(&mut state, OVER, POOL);
     assert_eq!((earned(&state, 0), earned(&state, 1)), (0, FIRST));
     let day = newest(&state);
-    assert_eq!((day.power, day.votes, day.miners, day.forfeited), (100, 1, 1, 1));
+    assert_eq!(
+        (day.power, day.votes, day.miners, day.forfeited),
+        (100, 1, 1, 1)
+    );
     let line = &history::of_node(&state, OVER, node(0), None, 1)[0];
     assert_eq!((line.forfeited, line.reward), (true, Some(Tokens(0))));
 }
@@ -258,7 +282,10 @@ fn an_escrow_cannot_speak_for_days_to_come() {
     measured(&mut state, START, 1, far, Some(u64::MAX)).expect("the next report");
     assert_eq!(state.powers.len(), 0);
     assert!(close(&mut state, OVER, POOL));
-    assert!(!close(&mut state, OVER + DAY, POOL), "tomorrow was not said");
+    assert!(
+        !close(&mut state, OVER + DAY, POOL),
+        "tomorrow was not said"
+    );
 }
 
 #[test]
@@ -310,7 +337,10 @@ fn what_is_owed_is_not_given_a_second_time() {
     assert_eq!(newest(&state).available, Tokens(5));
     assert_eq!(newest(&state).rolled_over, Tokens(FIRST - 5));
     let status = history::status(&state, OVER);
-    assert_eq!((status.pool, status.owed), (Tokens(FIRST + 5), Tokens(FIRST + 5)));
+    assert_eq!(
+        (status.pool, status.owed),
+        (Tokens(FIRST + 5), Tokens(FIRST + 5))
+    );
 }
 
 #[test]
@@ -360,7 +390,10 @@ fn earnings_are_paid_to_the_owner_one_payment_at_a_time() {
     ledger_answers(&mut state, OVER, entry, true);
     assert_eq!(earned(&state, 0), FIRST - 100);
     let status = history::status(&state, OVER);
-    assert_eq!((status.paid, status.owed), (Tokens(100), Tokens(FIRST - 100)));
+    assert_eq!(
+        (status.paid, status.owed),
+        (Tokens(100), Tokens(FIRST - 100))
+    );
 }
 
 #[test]
@@ -533,4 +566,28 @@ proptest! {
             prop_assert_eq!(totals.mined + state.mining.get().rolled, scheduled);
         }
     }
+}
+
+#[test]
+fn history_that_is_kept_for_ever_stays_small() {
+    use emc_registry::mining::records::{MinedRecord, PowerRecord};
+    use ic_stable_structures::Memory;
+    let (mut state, memory) = registry();
+    let before = memory.size();
+    const LINES: u64 = 40_000;
+    for n in 0..LINES {
+        let mut id = [7; 29];
+        id[..8].copy_from_slice(&(n % 400).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
+        let shown = PowerRecord {
+            power: 1_000_000_000_000 + u128::from(n),
+            votes: 900,
+            forfeited: false,
+        };
+        let reward = 12_345_678_901;
+        let key = (Principal::from_slice(&id), E + n / 400);
+        state.mined.insert(key, MinedRecord { shown, reward });
+    }
+    let bytes = (memory.size() - before) * 65_536 / LINES;
+    println!("{bytes} bytes for a line");
+    assert!(bytes < 200, "{bytes} bytes for a line");
 }

@@ -32,7 +32,12 @@ impl History {
     }
 }
 
-async fn of_node(globals: &Globals, registry: &Registry, node: Principal, limit: u32) -> Result<()> {
+async fn of_node(
+    globals: &Globals,
+    registry: &Registry,
+    node: Principal,
+    limit: u32,
+) -> Result<()> {
     let mut lines: Vec<NodeEpoch> = vec![];
     loop {
         let left = limit - lines.len() as u32;
