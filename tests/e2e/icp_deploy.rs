@@ -118,6 +118,11 @@ async fn icp_deploys_the_market_and_upgrades_it() -> Result<()> {
     let adapter: emc_protocol::llm::LlmInfo = client.query(llm, "info", ()).await?;
     ensure!(adapter.escrow == ids.escrow && adapter.governor == operator);
     ensure!(adapter.models.len() == 1, "its table of names is there");
+    let pool = client.registry(ids.registry).mining_pool();
+    let pool = client.ledger(ids.ledger).balance(pool).await?;
+    ensure!(pool == emc_protocol::Tokens::emc(3_000_000), "{pool:?}");
+    let measured_by = client.registry(ids.registry).mining_status().await?.escrows;
+    ensure!(measured_by == [ids.escrow], "{measured_by:?}");
     let minter = client
         .ledger(ids.ledger)
         .icrc1_minting_account()

@@ -13,6 +13,7 @@ mod icp_deploy;
 mod jobs;
 mod journal;
 mod manifests;
+mod mining;
 mod outages;
 mod stake;
 mod stake_at_risk;

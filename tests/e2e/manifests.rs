@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use candid_parser::utils::CandidSource;
+use emc_protocol::mining::POOL_SUBACCOUNT;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -47,6 +48,19 @@ fn check_argument_of(did: &Path, argument: &str) -> Result<()> {
     Ok(())
 }
 
+/// Checks that a ledger's installation mints the test phase's EMC into the mining pool.
+fn check_pool(argument: &Value) -> Result<()> {
+    let argument = argument.as_str().context("the ledger's argument")?;
+    let pool = String::from_utf8(POOL_SUBACCOUNT.to_vec())?;
+    for expected in [
+        pool.replace('\0', "\\00"),
+        "300_000_000_000_000 : nat".into(),
+    ] {
+        ensure!(argument.contains(&expected), "no {expected} in {argument}");
+    }
+    Ok(())
+}
+
 #[test]
 fn dfx_json_fits_its_schema_and_the_interfaces() -> Result<()> {
     let manifest: Value = serde_json::from_str(&read("dfx.json")?)?;
@@ -65,6 +79,7 @@ fn dfx_json_fits_its_schema_and_the_interfaces() -> Result<()> {
         );
         check_argument(name, canister["init_arg"].as_str().context("init_arg")?)?;
     }
+    check_pool(&canisters["ledger"]["init_arg"])?;
     // dfx deploys in the order of dependencies, and the arguments name the ids that are asked for.
     for dependency in ["ledger", "registry"] {
         let id = canisters[dependency]["specified_id"]
@@ -96,6 +111,7 @@ fn icp_yaml_fits_its_schema_and_the_interfaces() -> Result<()> {
         names == ["ledger", "registry", "escrow", "llm"],
         "{names:?}"
     );
+    check_pool(&canisters[0]["init_args"])?;
     for canister in canisters {
         let name = canister["name"].as_str().context("name")?;
         check_argument(name, canister["init_args"].as_str().context("init_args")?)?;

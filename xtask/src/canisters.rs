@@ -123,19 +123,18 @@ impl Source {
 
 /// The folders of `canisters/`, then those of `examples/`, each sorted.
 fn sources(root: &Path) -> Result<Vec<Source>> {
-    let kinds: [(&str, fn(&str) -> Source); 2] = [
-        ("canisters", Source::canister),
-        ("examples", Source::example),
-    ];
     let mut sources = Vec::new();
-    for (folder, source) in kinds {
+    for folder in ["canisters", "examples"] {
         let mut names = Vec::new();
         let entries = root.join(folder).read_dir();
         for entry in entries.with_context(|| format!("cannot read {folder}/"))? {
             names.push(entry?.file_name().to_string_lossy().into_owned());
         }
         names.sort();
-        let found = names.iter().map(|name| source(name));
+        let found = names.iter().map(|name| match folder {
+            "examples" => Source::example(name),
+            _ => Source::canister(name),
+        });
         // What lies there without an interface is a library that canisters share.
         sources.extend(found.filter(|source| root.join(&source.interface).exists()));
     }

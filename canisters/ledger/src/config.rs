@@ -33,6 +33,39 @@ pub enum LedgerArgs {
     Upgrade(Option<Box<UpgradeArgs>>),
 }
 
+/// An initial balance of a canister whose id is not known when the arguments are written.
+#[derive(CandidType, Deserialize, Clone, Debug)]
+pub struct DeploymentBalance {
+    /// Its name: the environment variable `PUBLIC_CANISTER_ID:<name>` holds its id.
+    pub canister: String,
+    /// Its subaccount, 32 bytes.
+    pub subaccount: Option<serde_bytes::ByteBuf>,
+    /// How much.
+    pub amount: Tokens,
+}
+
+impl InitArgs {
+    /// Turns the balances of canisters that are given by name into initial balances; `find` looks up a name.
+    ///
+    /// # Errors
+    /// Where a canister is not found or a subaccount has not 32 bytes.
+    pub fn resolve(&mut self, find: impl Fn(&str) -> Option<Principal>) -> Result<(), ConfigError> {
+        for balance in self.deployment_balances.take().unwrap_or_default() {
+            let name = balance.canister;
+            let subaccount = balance.subaccount.map(|bytes| bytes.into_vec().try_into());
+            let Ok(subaccount) = subaccount.transpose() else {
+                return Err(ConfigError::BadSubaccount(name));
+            };
+            let Some(owner) = find(&name) else {
+                return Err(ConfigError::UnknownCanister(name));
+            };
+            let to = Account { owner, subaccount };
+            self.initial_balances.push((to, balance.amount));
+        }
+        Ok(())
+    }
+}
+
 /// The settings of a new ledger; what is left out takes its default.
 #[derive(CandidType, Deserialize, Clone, Debug)]
 pub struct InitArgs {
@@ -40,6 +73,8 @@ pub struct InitArgs {
     pub minting_account: Option<Account>,
     /// Minted in this order, one block each.
     pub initial_balances: Vec<(Account, Tokens)>,
+    /// Minted after those, to other canisters of this deployment.
+    pub deployment_balances: Option<Vec<DeploymentBalance>>,
     /// The supply that minting can never pass; 1,000,000,000 EMC by default.
     pub max_supply: Option<Tokens>,
     /// What a transfer or an approval costs; 0 by default. Fees are burned.
@@ -148,6 +183,14 @@ pub enum ConfigError {
     /// The minting account cannot hold a balance.
     #[error("the minting account cannot hold a balance: it has {0}; choose an account without one")]
     MinterHasBalance(Tokens),
+    /// A balance for a canister of this deployment that the environment does not name.
+    #[error(
+        "deployment_balances: the environment variable PUBLIC_CANISTER_ID:{0} is missing; set it, or put the account into initial_balances"
+    )]
+    UnknownCanister(String),
+    /// A subaccount of another length.
+    #[error("deployment_balances: the subaccount of {0} must have 32 bytes")]
+    BadSubaccount(String),
     /// An initial balance for the minting account.
     #[error("the minting account cannot have an initial balance")]
     InitialBalanceOfMinter,

@@ -31,7 +31,7 @@ pub mod tokens;
 pub mod transaction;
 pub mod transfer;
 
-use candid::Nat;
+use candid::{Nat, Principal};
 use config::{ConfigError, LedgerArgs};
 use ic_cdk::{
     api::{certified_data_set, data_certificate, msg_caller, time, trap},
@@ -99,12 +99,20 @@ fn start(ledger: Result<Ledger, ConfigError>) {
 
 #[init]
 fn init(args: LedgerArgs) {
-    start(lifecycle::install(
-        DefaultMemoryImpl::default(),
-        args,
-        msg_caller(),
-        time(),
-    ));
+    let mut args = args;
+    let resolved = match &mut args {
+        LedgerArgs::Init(args) => args.resolve(find_canister),
+        LedgerArgs::Upgrade(_) => Ok(()),
+    };
+    let memory = DefaultMemoryImpl::default();
+    start(resolved.and_then(|()| lifecycle::install(memory, args, msg_caller(), time())));
+}
+
+/// The id of another canister of this deployment, where the deploying tool has put it in the environment.
+fn find_canister(name: &str) -> Option<Principal> {
+    let variable = format!("PUBLIC_CANISTER_ID:{name}");
+    let set = ic_cdk::api::env_var_name_exists(&variable);
+    Principal::from_text(set.then(|| ic_cdk::api::env_var_value(&variable))?).ok()
 }
 
 #[post_upgrade]

@@ -239,7 +239,7 @@ impl Escrow {
         for _ in 0..TRIES {
             match self.once(method, args).await {
                 Ok(Ok(value)) => return Ok(value),
-                Ok(Err(error)) => return Err(Refusal::Escrow(error, self.help())),
+                Ok(Err(error)) => return Err(Refusal::Escrow(Box::new(error), self.help())),
                 Err(error) => why = error,
             }
             hop().await;

@@ -99,7 +99,7 @@ pub enum Refusal {
     },
     /// The escrow said no.
     #[error("{}", escrow_says(.0, .1))]
-    Escrow(ApiError, Help),
+    Escrow(Box<ApiError>, Help),
     /// The escrow does not answer.
     #[error("The escrow {escrow} does not answer ({why}): try again later.")]
     Unreachable {

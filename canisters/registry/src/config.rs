@@ -52,6 +52,22 @@ pub struct Config {
     /// A change that waits for its time.
     #[n(9)]
     pub pending: Option<PendingRecord>,
+    /// Whose reports of computing power count.
+    #[n(10)]
+    pub mining_escrows: Option<Vec<EscrowId>>,
+}
+
+/// An escrow, in a list.
+#[derive(Encode, Decode, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EscrowId(#[cbor(n(0), with = "cbor::principal")] pub Principal);
+
+/// A list of escrows as it is stored.
+pub fn ids(escrows: &[Principal]) -> Vec<EscrowId> {
+    escrows.iter().copied().map(EscrowId).collect()
+}
+
+fn principals(escrows: &[EscrowId]) -> Vec<Principal> {
+    escrows.iter().map(|escrow| escrow.0).collect()
 }
 
 /// A change of parameters that waits for its time.
@@ -89,6 +105,9 @@ pub struct ParametersRecord {
     /// How long a change is public, seconds.
     #[n(4)]
     pub delay: Option<u64>,
+    /// Whose reports of computing power count.
+    #[n(5)]
+    pub mining_escrows: Option<Vec<EscrowId>>,
 }
 
 impl ParametersRecord {
@@ -101,6 +120,7 @@ impl ParametersRecord {
             jail: seconds(self.jail),
             silence: seconds(self.silence),
             delay: seconds(self.delay),
+            mining_escrows: self.mining_escrows.as_deref().map(principals),
         }
     }
 }
@@ -119,6 +139,7 @@ impl Config {
             silence: init.silence.map(|time| time.0),
             delay: init.delay.map(|time| time.0),
             pending: None,
+            mining_escrows: init.mining_escrows.as_deref().map(ids),
         }
     }
 
@@ -135,6 +156,7 @@ impl Config {
             silence: None,
             delay: None,
             pending: None,
+            mining_escrows: None,
         }
     }
 
@@ -153,6 +175,14 @@ impl Config {
         self.delay.unwrap_or(DELAY)
     }
 
+    /// The escrows whose reports of computing power count.
+    pub fn mining_escrows(&self) -> Vec<Principal> {
+        self.mining_escrows
+            .as_deref()
+            .map(principals)
+            .unwrap_or_default()
+    }
+
     /// The parameters that hold.
     pub fn parameters(&self) -> RegistryParameters {
         RegistryParameters {
@@ -161,6 +191,7 @@ impl Config {
             jail: Some(Seconds(self.jail())),
             silence: Some(Seconds(self.silence())),
             delay: Some(Seconds(self.delay())),
+            mining_escrows: Some(self.mining_escrows()),
         }
     }
 
@@ -183,6 +214,9 @@ impl Config {
         self.jail = change.jail.or(self.jail);
         self.silence = change.silence.or(self.silence);
         self.delay = change.delay.or(self.delay);
+        if let Some(escrows) = &change.mining_escrows {
+            self.mining_escrows = Some(escrows.clone());
+        }
     }
 }
 

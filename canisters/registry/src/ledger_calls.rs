@@ -1,14 +1,17 @@
-//! Stake in and out through the token's ledger, and slashed stake burned there: the only file with awaits, nearly all of
-//! them inside the journal's driver.
+//! Stake in and out through the token's ledger, slashed stake burned there, mining's earnings paid out: the only file with
+//! awaits, nearly all of them inside the journal's driver.
 //!
-//! Before the first await only the ledger's fee or minting account may be asked for, with nothing changed. Then, in one message: every check
-//! again, the books set to "under way", the journal's entry. After it, in the message that ends the entry: the books.
+//! Before the first await only the ledger's fee, minting account or a balance may be asked for, with nothing changed. Then,
+//! in one message: every check again, the books set to "under way", the journal's entry. After it, in the message that ends
+//! the entry: the books.
 
 // Braces: the module `stake`, not also the endpoint of that name.
+use crate::mining::{closing, earnings};
 use crate::stake::{self};
 use crate::{burning, listing, purpose, state, unbonding};
 use candid::Principal;
 use emc_journal::{Account, Entry, Host, Journal, Outcome, Verdict, driver, refusal};
+use emc_protocol::mining::POOL_SUBACCOUNT;
 use emc_protocol::node::{Node, StakeArgs};
 use emc_protocol::{ApiError, Tokens};
 use ic_cdk::api::{canister_self, time};
@@ -100,6 +103,51 @@ pub async fn burn() {
     if let Some(entry) = entry {
         driver::perform::<Registry>(entry).await;
     }
+}
+
+/// Pays out what an owner's nodes have earned by mining; what has arrived.
+pub async fn withdraw_mining(
+    caller: Principal,
+    amount: Option<Tokens>,
+) -> Result<Tokens, ApiError> {
+    let fee = driver::fee::<Registry>()
+        .await
+        .map_err(|refusal| refusal.to_api_error())?;
+    let begun = time();
+    let (entry, arrives) = state::with(|state| {
+        let entry = earnings::begin_withdrawal(state, begun, caller, amount, fee)?;
+        let opened = state.journal.get(entry);
+        let opened = opened.expect("the entry was opened in this message");
+        Ok::<_, ApiError>((entry, Tokens(opened.operation.amount())))
+    })?;
+    finish(entry, begun).await?;
+    Ok(arrives)
+}
+
+/// What the timer does last: asks what the mining pool holds, where an epoch waits for that or mining has not begun.
+pub async fn look_at_pool() {
+    let Some(look) = state::with(|state| closing::look(state, time())) else {
+        return;
+    };
+    let balance = pool_balance().await;
+    // Other messages have run since: `found` looks again.
+    state::with(|state| match balance {
+        Some(balance) => closing::found(state, time(), look, balance.0),
+        None => closing::postpone(state, time()),
+    });
+}
+
+/// What the pool holds; `None` where the ledger does not answer.
+async fn pool_balance() -> Option<Tokens> {
+    let account = Account {
+        owner: canister_self(),
+        subaccount: Some(POOL_SUBACCOUNT),
+    };
+    let reply = Call::bounded_wait(Registry::ledger(), "icrc1_balance_of")
+        .with_arg(account)
+        .change_timeout(CALL_SECONDS)
+        .await;
+    reply.ok()?.candid().ok()
 }
 
 /// Where a transfer burns; `None` where the ledger does not answer, or has no such account.

@@ -15,6 +15,7 @@ pub mod ledger_calls;
 pub mod lifecycle;
 pub mod listing;
 pub mod metrics;
+pub mod mining;
 pub mod model_records;
 pub mod parameter_log;
 pub mod parameters;
@@ -30,6 +31,7 @@ pub mod unbonding;
 
 use candid::Principal;
 use emc_protocol::feed::{Changes, ChangesArgs};
+use emc_protocol::mining::{EpochSummary, MiningStatus, NodeEpoch};
 use emc_protocol::model::{ModelFilter, ModelPage, ModelTerms, PublishModel};
 use emc_protocol::node::{
     Node, NodeFilter, NodePage, RegisterNode, RegistryArgs, RegistryInfo, StakeArgs, UnstakeArgs,
@@ -41,6 +43,7 @@ use emc_protocol::{ApiError, ModelEntry, ModelRef, Tokens};
 use ic_cdk::api::{msg_caller, time};
 use ic_cdk::{post_upgrade, query, update};
 use ic_http_types::{HttpRequest, HttpResponse};
+use mining::history;
 
 #[ic_cdk::init]
 fn init(args: RegistryArgs) {
@@ -210,6 +213,32 @@ fn changes_since(args: ChangesArgs) -> Result<Changes, ApiError> {
 #[query]
 fn parameter_log(start: u64, limit: u32) -> ParameterLog {
     look(|state| parameter_log::page(state, start, limit))
+}
+
+#[update]
+async fn withdraw_mining(amount: Option<Tokens>) -> Result<Tokens, ApiError> {
+    let caller = admit("withdraw_mining")?;
+    ledger_calls::withdraw_mining(caller, amount).await
+}
+
+#[query]
+fn mining_status() -> MiningStatus {
+    look(|state| history::status(state, time()))
+}
+
+#[query]
+fn mining_history(start: u64, limit: u32) -> Vec<EpochSummary> {
+    look(|state| history::epochs(state, start, limit))
+}
+
+#[query]
+fn mining_of(node: Principal, before: Option<u64>, limit: u32) -> Vec<NodeEpoch> {
+    look(|state| history::of_node(state, time(), node, before, limit))
+}
+
+#[query]
+fn mining_earnings(owner: Principal) -> Tokens {
+    look(|state| history::earnings(state, owner))
 }
 
 #[query]

@@ -4,7 +4,7 @@ use crate::config::{Config, ParametersRecord};
 use crate::parameter_log::{self, Event};
 use crate::parameters;
 use crate::state::{self, State};
-use crate::{feed, guard, ledger_calls, unbonding};
+use crate::{feed, guard, ledger_calls, mining, unbonding};
 use candid::Principal;
 use emc_protocol::ApiError;
 use emc_protocol::node::{RegistryArgs, RegistryUpgrade};
@@ -18,7 +18,7 @@ const TICK: Duration = Duration::from_secs(5);
 
 /// For `init`. Traps, and so refuses the installation, on the wrong argument.
 pub fn install(args: RegistryArgs) {
-    let RegistryArgs::Init(init) = args else {
+    let RegistryArgs::Init(mut init) = args else {
         trap(
             "This is an installation: the argument must be variant { Init = record { minimum_stake; unbonding } }.",
         );
@@ -28,6 +28,10 @@ pub fn install(args: RegistryArgs) {
             "ledger is missing: name it in the argument, or set the environment variable PUBLIC_CANISTER_ID:ledger.",
         );
     };
+    let escrow = || find_canister("escrow").map(|escrow| vec![escrow]);
+    init.mining_escrows = init.mining_escrows.or_else(escrow);
+    let named = parameters::mining_escrows(init.mining_escrows.as_deref());
+    named.unwrap_or_else(|refusal| trap(refusal.to_string()));
     let config = Config::new(&init, ledger, msg_caller(), time());
     state::set(State::create(DefaultMemoryImpl::default(), config));
     start_timers();
@@ -72,6 +76,7 @@ pub fn change_settings(
         jail: changes.jail,
         silence: changes.silence,
         delay: changes.delay,
+        mining_escrows: changes.mining_escrows,
     })?;
     if let Some(governor) = changes.governor {
         let mut config = state.config.get().clone();
@@ -92,9 +97,11 @@ fn start_timers() {
             parameters::settle(state, time());
             unbonding::sweep(state, time());
             feed::go_on_announcing(state);
+            mining::closing::step(state);
         });
         ledger_calls::resume().await;
         ledger_calls::burn().await;
+        ledger_calls::look_at_pool().await;
     });
 }
 

@@ -10,7 +10,7 @@ pub fn http_request(state: &State, now: u64, request: &HttpRequest) -> HttpRespo
         return HttpResponseBuilder::not_found().build();
     }
     let mut encoder = MetricsEncoder::new(vec![], (now / 1_000_000) as i64);
-    match encode(state, &mut encoder) {
+    match encode(state, now, &mut encoder) {
         Ok(()) => HttpResponseBuilder::ok()
             .header("Content-Type", "text/plain; version=0.0.4")
             .header("Cache-Control", "no-store")
@@ -20,7 +20,7 @@ pub fn http_request(state: &State, now: u64, request: &HttpRequest) -> HttpRespo
     }
 }
 
-fn encode(state: &State, out: &mut MetricsEncoder<Vec<u8>>) -> std::io::Result<()> {
+fn encode(state: &State, now: u64, out: &mut MetricsEncoder<Vec<u8>>) -> std::io::Result<()> {
     // Taken apart in full: whoever adds a part of the state decides here whether it is a figure.
     let State {
         config,
@@ -42,10 +42,18 @@ fn encode(state: &State, out: &mut MetricsEncoder<Vec<u8>>) -> std::io::Result<(
         outcomes: _,
         terms_due,
         events,
+        mining,
+        powers,
+        mined,
+        epochs,
+        earnings,
+        drawing: _,
+        drawers,
         limits,
         sweep: _,
     } = state;
     let totals = totals.get();
+    let mining = mining.get();
     let figures = journal.figures();
     let emc = |e8s: u128| e8s as f64 / 1e8;
     let gauges = [
@@ -116,6 +124,41 @@ fn encode(state: &State, out: &mut MetricsEncoder<Vec<u8>>) -> std::io::Result<(
             "Models whose announced terms wait for their time.",
         ),
         (
+            "registry_mining_epochs_behind",
+            mining.behind(now) as f64,
+            "Days that are over and whose mining shares are not computed.",
+        ),
+        (
+            "registry_mining_powers",
+            powers.len() as f64,
+            "Nodes' lines of days whose mining shares are not computed.",
+        ),
+        (
+            "registry_mining_pool_emc",
+            emc(mining.pool),
+            "What the mining pool held when it was last looked at.",
+        ),
+        (
+            "registry_mining_rolled_over_emc",
+            emc(mining.rolled),
+            "What earlier days of mining could not give away.",
+        ),
+        (
+            "registry_mining_owed_emc",
+            emc(totals.earned + totals.drawing),
+            "Earnings of mining that are not paid out.",
+        ),
+        (
+            "registry_mining_owners_owed",
+            earnings.len() as f64,
+            "Owners with earnings of mining.",
+        ),
+        (
+            "registry_mining_payments_under_way",
+            drawers.len() as f64,
+            "Payments of mining whose ledger call has not ended.",
+        ),
+        (
             "registry_journal_open",
             figures.open as f64,
             "Ledger calls whose outcome is not known.",
@@ -149,6 +192,26 @@ fn encode(state: &State, out: &mut MetricsEncoder<Vec<u8>>) -> std::io::Result<(
             "registry_burned_emc",
             emc(totals.burned),
             "All slashed stake that the ledger has burned.",
+        ),
+        (
+            "registry_mining_epochs",
+            epochs.len() as f64,
+            "Days of mining whose shares were computed.",
+        ),
+        (
+            "registry_mining_lines",
+            mined.len() as f64,
+            "Lines of the history of mining, one for each node and day.",
+        ),
+        (
+            "registry_mining_distributed_emc",
+            emc(totals.mined),
+            "All that mining ever gave to nodes' owners.",
+        ),
+        (
+            "registry_mining_paid_emc",
+            emc(totals.drawn),
+            "Of that, what was paid out.",
         ),
         (
             "registry_parameter_events",

@@ -1,17 +1,20 @@
 //! The governor's parameters: a change is announced, public for the delay, and then takes effect by itself: by the timer,
 //! or before whatever is asked first.
 
-use crate::config::{ParametersRecord, PendingRecord};
+use crate::config::{ParametersRecord, PendingRecord, ids};
 use crate::parameter_log::{self, Event};
 use crate::state::State;
-use crate::{feed, stake, terms};
+use crate::{feed, guard, stake, terms};
 use candid::Principal;
 use emc_protocol::parameters::RegistryParameters;
 use emc_protocol::{ApiError, Seconds, error::code};
+use std::collections::BTreeSet;
 
 const SECOND: u64 = 1_000_000_000;
 /// The longest time that any parameter may be: a year.
 const LONGEST: Seconds = Seconds(365 * 24 * 3600);
+/// Most escrows whose reports of computing power count.
+pub const MINING_ESCROWS: usize = 16;
 
 /// Refuses everybody but the governor.
 ///
@@ -136,5 +139,21 @@ pub fn checked(change: &RegistryParameters) -> Result<ParametersRecord, ApiError
         jail: seconds("jail", change.jail)?,
         silence: seconds("silence", change.silence)?,
         delay: seconds("delay", change.delay)?,
+        mining_escrows: mining_escrows(change.mining_escrows.as_deref())?.map(ids),
     })
+}
+
+/// Escrows whose reports of computing power are to count.
+///
+/// # Errors
+/// `limit`, `invalid`.
+pub fn mining_escrows(escrows: Option<&[Principal]>) -> Result<Option<&[Principal]>, ApiError> {
+    let field = "mining_escrows";
+    let named = escrows.unwrap_or_default();
+    guard::count(field, named.len(), MINING_ESCROWS)?;
+    let different: BTreeSet<_> = named.iter().collect();
+    if different.len() < named.len() || different.contains(&Principal::anonymous()) {
+        return Err(ApiError::invalid(field, "escrow canisters, each once"));
+    }
+    Ok(escrows)
 }

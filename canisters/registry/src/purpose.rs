@@ -1,5 +1,6 @@
 //! What a ledger call is for, written into its journal entry; and who books what it has led to.
 
+use crate::mining::earnings;
 use crate::state::State;
 use crate::{burning, stake, unbonding};
 use candid::Principal;
@@ -35,6 +36,13 @@ pub enum Purpose {
     /// Slashed stake is burned.
     #[n(2)]
     Burn,
+    /// Mining's earnings go out.
+    #[n(3)]
+    Mining {
+        /// Whose.
+        #[cbor(n(0), with = "cbor::principal")]
+        owner: Principal,
+    },
 }
 
 impl Purpose {
@@ -57,5 +65,6 @@ pub fn ended(state: &mut State, now: u64, entry: &Entry, outcome: &Outcome) {
         } => stake::staked(state, entry, done, (owner, node, escrow)),
         Purpose::Withdraw { node, id } => unbonding::paid(state, entry.id, done, (node, id)),
         Purpose::Burn => burning::ended(state, now, entry, done),
+        Purpose::Mining { owner } => earnings::paid(state, entry.id, done, owner),
     }
 }

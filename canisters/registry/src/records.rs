@@ -1,5 +1,5 @@
 //! What lies in stable memory, with numbered fields so that later versions can add some; and how it reads on the wire.
-//! Models are in [`crate::model_records`], settings in [`crate::config`].
+//! Models are in [`crate::model_records`], settings in [`crate::config`], mining in [`crate::mining::records`].
 
 use crate::keys::ModelKey;
 use candid::Principal;
@@ -49,6 +49,18 @@ pub struct Totals {
     #[n(11)]
     #[cbor(default)]
     pub burn_after: u64,
+    /// All that mining ever gave to nodes' owners, e8s.
+    #[cbor(n(12), with = "cbor::amount", default)]
+    pub mined: u128,
+    /// Of that, what can be withdrawn, e8s.
+    #[cbor(n(13), with = "cbor::amount", default)]
+    pub earned: u128,
+    /// Of that, what is on its way out through the ledger, e8s.
+    #[cbor(n(14), with = "cbor::amount", default)]
+    pub drawing: u128,
+    /// Of that, what was paid out, e8s.
+    #[cbor(n(15), with = "cbor::amount", default)]
+    pub drawn: u128,
 }
 
 /// A node, without what changes often or is money.
@@ -274,6 +286,9 @@ pub struct EscrowRecord {
     /// When that was, nanoseconds.
     #[n(1)]
     pub heard: u64,
+    /// It has reported all computing power of this epoch and of those before it.
+    #[n(2)]
+    pub measured: Option<u64>,
 }
 
 /// How a node's jobs and votes ended, summed over the escrows.

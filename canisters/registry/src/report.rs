@@ -1,13 +1,15 @@
 //! Reports of escrows: how jobs and votes ended, what is slashed, what may begin to unbond. Each number of an escrow's
 //! reports is applied once, in order. An escrow can touch only nodes that have, or had until they are paid out, stake in
-//! it.
+//! it. What an escrow says of mining is passed over where the governor has not named it for that.
 
 use crate::feed;
 use crate::guard;
 use crate::keys::Subject;
+use crate::mining::power;
 use crate::state::State;
 use crate::{burning, jail, unbonding};
 use candid::Principal;
+use emc_protocol::mining::REPORT_POWERS;
 use emc_protocol::report::{NodeOutcome, REPORT_NODES, Report, ReportReply};
 use emc_protocol::{ApiError, ErrorDetail, error::code};
 use std::collections::BTreeSet;
@@ -68,6 +70,12 @@ pub fn report(
             feed::announce(state, Subject::Node(acknowledgement.node));
         }
     }
+    if let Some(mining) = &report.mining
+        && state.config.get().mining_escrows().contains(&caller)
+    {
+        let complete = power::take(state, now, caller, mining);
+        escrow.measured = escrow.measured.max(complete);
+    }
     escrow.reports = next;
     escrow.heard = now;
     state.escrows.insert(caller, escrow);
@@ -78,6 +86,9 @@ fn check(report: &Report) -> Result<(), ApiError> {
     guard::count("outcomes", report.outcomes.len(), REPORT_NODES)?;
     let acknowledgements = report.acknowledgements.len();
     guard::count("acknowledgements", acknowledgements, REPORT_NODES)?;
+    if let Some(mining) = &report.mining {
+        guard::count("mining.powers", mining.powers.len(), REPORT_POWERS)?;
+    }
     let nodes: BTreeSet<Principal> = report.outcomes.iter().map(|o| o.node).collect();
     if nodes.len() < report.outcomes.len() {
         return Err(ApiError::invalid("outcomes", "of each node once"));
@@ -104,7 +115,7 @@ fn apply(state: &mut State, now: u64, escrow: Principal, outcome: &NodeOutcome) 
 }
 
 /// True if the node has stake in the escrow, or stake that left it and is not paid out.
-fn concerns(state: &State, node: Principal, escrow: Principal) -> bool {
+pub fn concerns(state: &State, node: Principal, escrow: Principal) -> bool {
     state.allotments.contains_key(&(node, escrow))
         || unbonding::unbondings(state, node)
             .iter()

@@ -6,6 +6,7 @@
 use crate::config::{Config, LAYOUT};
 use crate::guard::Limits;
 use crate::keys::{ModelKey, Subject};
+use crate::mining::records::{EpochRecord, MinedRecord, MiningRecord, PowerRecord};
 use crate::model_records::{AuthorRecord, ModelRecord};
 use crate::parameter_log::EventRecord;
 use crate::records::{EscrowRecord, NodeRecord, OutcomeRecord, Totals, UnbondingRecord};
@@ -42,6 +43,13 @@ const ESCROWS: MemoryId = MemoryId::new(17);
 const OUTCOMES: MemoryId = MemoryId::new(18);
 const TERMS_DUE: MemoryId = MemoryId::new(19);
 const EVENTS: MemoryId = MemoryId::new(20);
+const MINING: MemoryId = MemoryId::new(21);
+const POWERS: MemoryId = MemoryId::new(22);
+const MINED: MemoryId = MemoryId::new(23);
+const EPOCHS: MemoryId = MemoryId::new(24);
+const EARNINGS: MemoryId = MemoryId::new(25);
+const DRAWING: MemoryId = MemoryId::new(26);
+const DRAWERS: MemoryId = MemoryId::new(27);
 
 /// Pages of 64 KiB that a part of memory grows by: 1 MiB, so that some twenty small parts stay small, and all of them
 /// together may still hold 32 GiB.
@@ -90,6 +98,20 @@ pub struct State {
     pub terms_due: Map<(u64, ModelKey), ()>,
     /// The log of parameters, by number.
     pub events: Map<u64, EventRecord>,
+    /// Where mining stands.
+    pub mining: StableCell<MiningRecord, Memory>,
+    /// What nodes have shown in epochs that are not closed, by epoch.
+    pub powers: Map<(u64, Principal), PowerRecord>,
+    /// What nodes got for epochs that are closed, by node; kept for ever.
+    pub mined: Map<(Principal, u64), MinedRecord>,
+    /// How epochs were divided; kept for ever.
+    pub epochs: Map<u64, EpochRecord>,
+    /// What owners have earned by mining and not withdrawn, e8s; what is zero is not there.
+    pub earnings: Map<Principal, u128>,
+    /// Earnings that the ledger is asked to pay out, by journal entry, e8s.
+    pub drawing: Map<u64, u128>,
+    /// The journal entry of an owner's withdrawal of earnings whose outcome is not known: one at a time.
+    pub drawers: Map<Principal, u64>,
     /// Rate limits.
     pub limits: Limits,
     /// The timer's way through the unbondings.
@@ -151,6 +173,13 @@ impl State {
             outcomes: StableBTreeMap::init(manager.get(OUTCOMES)),
             terms_due: StableBTreeMap::init(manager.get(TERMS_DUE)),
             events: StableBTreeMap::init(manager.get(EVENTS)),
+            mining: StableCell::init(manager.get(MINING), MiningRecord::default()),
+            powers: StableBTreeMap::init(manager.get(POWERS)),
+            mined: StableBTreeMap::init(manager.get(MINED)),
+            epochs: StableBTreeMap::init(manager.get(EPOCHS)),
+            earnings: StableBTreeMap::init(manager.get(EARNINGS)),
+            drawing: StableBTreeMap::init(manager.get(DRAWING)),
+            drawers: StableBTreeMap::init(manager.get(DRAWERS)),
             limits: Limits::default(),
             sweep: Sweep::default(),
             config,

@@ -1,8 +1,8 @@
 //! The command line: the flags that every command takes, and the list of commands.
 
 use crate::commands::{
-    account, audit, balance, chat, delegate, deposit, identity, job, model, node, parameters,
-    quote, receipt, status, transfer, verify, withdraw,
+    account, audit, balance, chat, delegate, deposit, identity, job, mining, model, node,
+    parameters, quote, receipt, status, transfer, verify, withdraw,
 };
 use candid::Principal;
 use clap::{Args, Parser, Subcommand};
@@ -138,6 +138,9 @@ pub enum Command {
     /// The models that can be asked
     #[command(subcommand)]
     Model(model::Model),
+    /// What the pool pays for computing power
+    #[command(subcommand)]
+    Mining(mining::Mining),
     /// The registry's parameters
     #[command(subcommand)]
     Parameters(parameters::Parameters),
@@ -192,6 +195,13 @@ mod tests {
             "emc node stake 2vxsx-fae 100",
             "emc node unjail 2vxsx-fae",
             "emc model correct m@1 --terms terms.toml",
+            "emc mining status --json",
+            "emc mining history --node 2vxsx-fae --limit 400",
+            "emc mining withdraw",
+            "emc mining withdraw 2.5",
+            "emc mining fund 3000000",
+            "emc parameters set --mining-escrow 2vxsx-fae --mining-escrow aaaaa-aa",
+            "emc parameters set --no-mining-escrow",
             "emc parameters show",
             "emc parameters set --minimum-stake 50 --unbonding 14d --jail 90s --silence 15m --delay 24h",
             "emc parameters cancel",
@@ -223,6 +233,10 @@ mod tests {
             "emc job result 12 --capability 0011",
             "emc chat --history f -c hello",
             "emc parameters set",
+            "emc parameters set --no-mining-escrow --mining-escrow aaaaa-aa",
+            "emc mining withdraw 0",
+            "emc mining fund",
+            "emc mining history --limit 0",
             "emc parameters set --jail soon",
             "emc parameters set --jail 1w",
         ] {

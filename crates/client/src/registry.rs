@@ -3,6 +3,7 @@
 use crate::{Client, Error};
 use candid::{Principal, Reserved};
 use emc_protocol::feed::{Changes, ChangesArgs};
+use emc_protocol::mining::{EpochSummary, MiningStatus, NodeEpoch, POOL_SUBACCOUNT};
 use emc_protocol::model::{ModelEntry, ModelFilter, ModelPage, ModelTerms, PublishModel};
 use emc_protocol::node::{
     Node, NodeFilter, NodePage, RegisterNode, RegistryInfo, StakeArgs, UnstakeArgs, UpdateNode,
@@ -10,6 +11,7 @@ use emc_protocol::node::{
 use emc_protocol::parameters::{ParameterEvent, ParameterLog, RegistryParameters};
 use emc_protocol::report::{Report, ReportReply};
 use emc_protocol::{ModelRef, Tokens};
+use icrc_ledger_types::icrc1::account::Account;
 
 /// The registry of nodes, stake and models.
 ///
@@ -302,6 +304,68 @@ impl Registry {
             if empty || all.len() as u64 >= length {
                 return Ok(all);
             }
+        }
+    }
+
+    /// Where mining stands.
+    ///
+    /// # Errors
+    /// Those of a query, see [`Error`].
+    pub async fn mining_status(&self) -> Result<MiningStatus, Error> {
+        self.client.query(self.id, "mining_status", ()).await
+    }
+
+    /// A page of epochs whose shares were computed, from one on, oldest first.
+    ///
+    /// # Errors
+    /// Those of a query, see [`Error`].
+    pub async fn mining_history(&self, start: u64, limit: u32) -> Result<Vec<EpochSummary>, Error> {
+        self.client
+            .query(self.id, "mining_history", (start, limit))
+            .await
+    }
+
+    /// A page of what a node got, newest first, before an epoch where one is given.
+    ///
+    /// # Errors
+    /// Those of a query, see [`Error`].
+    pub async fn mining_of(
+        &self,
+        node: Principal,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<Vec<NodeEpoch>, Error> {
+        self.client
+            .query(self.id, "mining_of", (node, before, limit))
+            .await
+    }
+
+    /// What an owner's nodes have earned by mining and can be withdrawn.
+    ///
+    /// # Errors
+    /// Those of a query, see [`Error`].
+    pub async fn mining_earnings(&self, owner: Principal) -> Result<Tokens, Error> {
+        self.client
+            .query(self.id, "mining_earnings", (owner,))
+            .await
+    }
+
+    /// Pays the caller so much of what its nodes have earned by mining, or everything; what has arrived.
+    ///
+    /// # Errors
+    /// The registry's refusals; [`Error::Unknown`] where the outcome cannot be learned.
+    pub async fn withdraw_mining(&self, amount: Option<Tokens>) -> Result<Tokens, Error> {
+        let look_at = "`emc mining status` shows what you can withdraw, `emc balance` your EMC.";
+        self.client
+            .once(self.id, "withdraw_mining", (amount,), look_at)
+            .await
+    }
+
+    /// The account in the ledger that is the mining pool.
+    pub fn mining_pool(&self) -> Account {
+        Account {
+            owner: self.id,
+            subaccount: Some(POOL_SUBACCOUNT),
         }
     }
 }

@@ -14,6 +14,7 @@ pub mod narrate;
 pub mod network;
 pub mod node;
 pub mod people;
+mod pool;
 pub mod votes;
 pub mod worker;
 

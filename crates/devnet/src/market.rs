@@ -16,8 +16,10 @@ use icrc_ledger_types::icrc1::account::Account;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// All EMC of a development market; its minter has it at the start.
-pub const SUPPLY: Tokens = Tokens::emc(10_000_000);
+/// All EMC of a development market: what its bank and its mining pool have at the start.
+pub const SUPPLY: Tokens = Tokens::emc(13_000_000);
+/// What the mining pool has at the start: the test phase's 60 days.
+pub const POOL: Tokens = Tokens::emc(3_000_000);
 /// Least stake with which a node gets work in a development market.
 pub const MINIMUM_STAKE: Tokens = Tokens::emc(100);
 /// How long unstaked EMC wait in a development market: short, so that one can see them come back.
@@ -103,9 +105,16 @@ impl Market {
             owner,
             subaccount: None,
         };
+        let pool = connection.registry(ids.registry).mining_pool();
         let ledger = LedgerArgs::Init(LedgerInit {
             minting_account: Some(account(governor.principal())),
-            initial_balances: vec![(account(bank.principal()), SUPPLY)],
+            initial_balances: vec![
+                (
+                    account(bank.principal()),
+                    SUPPLY.checked_sub(POOL).expect("the pool is a part of it"),
+                ),
+                (pool, POOL),
+            ],
             exempt_principals: Some(vec![ids.registry, ids.escrow, bank.principal()]),
         });
         let registry = RegistryArgs::Init(RegistryInit {
@@ -117,6 +126,7 @@ impl Market {
             silence: None,
             // Nobody has to be warned here.
             delay: Some(Seconds(0)),
+            mining_escrows: Some(vec![ids.escrow]),
         });
         let escrow = EscrowArgs::Init(EscrowInit {
             ledger: Some(ids.ledger),
@@ -207,7 +217,7 @@ impl Market {
     /// If the network refuses.
     pub async fn upgrade_all(&self) -> Result<()> {
         for which in [Which::Escrow, Which::Registry, Which::Ledger] {
-            self.upgrade(which).await?;
+            self.upgrade_one(which).await?;
         }
         Ok(())
     }
@@ -216,7 +226,7 @@ impl Market {
     ///
     /// # Errors
     /// If the network refuses.
-    pub async fn upgrade(&self, which: Which) -> Result<()> {
+    pub async fn upgrade_one(&self, which: Which) -> Result<()> {
         let (name, argument) = match which {
             Which::Ledger => ("ledger", Encode!(&LedgerArgs::Upgrade(None))?),
             Which::Registry => {
@@ -228,10 +238,7 @@ impl Market {
                 ("escrow", Encode!(&EscrowArgs::Upgrade(upgrade))?)
             }
         };
-        let deployer = self.deployer();
-        deployer
-            .upgrade(self.id(which), &wasm(name)?, argument)
-            .await
+        self.upgrade(self.id(which), name, argument).await
     }
 
     /// Where a canister is.
@@ -406,13 +413,15 @@ impl Market {
     }
 
     /// Checks that nothing was lost or made: what escrow and registry owe is what came in less what went out, their
-    /// accounts in the ledger back it, and the ledger's supply is what it was, less what was slashed and burned.
+    /// accounts in the ledger back it, the mining pool has what it had, less what it has paid, and the ledger's supply is
+    /// what it was, less what was slashed and burned.
     ///
     /// # Errors
     /// What does not add up, with the figures.
     pub async fn check_conservation(&self) -> Result<()> {
         self.check_escrow().await?;
-        self.check_registry().await
+        self.check_registry().await?;
+        self.check_pool().await
     }
 
     async fn check_escrow(&self) -> Result<()> {

@@ -10,6 +10,13 @@ use serde::{Deserialize, Serialize};
 /// Most nodes in the mining part of one report.
 pub const REPORT_POWERS: usize = 200;
 
+/// The registry's subaccount in the ledger that is the pool: whoever wants mining to go on sends EMC there.
+pub const POOL_SUBACCOUNT: [u8; 32] = *b"emc mining pool\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+
+/// Most compute units that one node can have in one epoch; what is above counts as this. About a million million tokens
+/// a second of the largest models: no bound for a machine, one for the arithmetic.
+pub const POWER_MAX: u128 = 1 << 80;
+
 /// The epoch of a time.
 pub fn epoch(time: Timestamp) -> u64 {
     time.0 / (24 * 3_600 * 1_000_000_000)
@@ -97,6 +104,19 @@ pub struct MiningStatus {
     pub pool_subaccount: Vec<u8>,
     /// The escrows whose reports of power count.
     pub escrows: Vec<Principal>,
+    /// When the schedule changes next, and to what; null while mining has not begun, and at the end of the schedule.
+    pub next_stage: Option<NextStage>,
+    /// The epoch whose shares are being computed.
+    pub closing: Option<u64>,
+}
+
+/// A change of the schedule that lies ahead.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct NextStage {
+    /// Its first epoch.
+    pub epoch: u64,
+    /// What it gives each epoch.
+    pub scheduled: Tokens,
 }
 
 /// How an epoch was divided.
@@ -112,7 +132,7 @@ pub struct EpochSummary {
     pub to_miners: Tokens,
     /// What validators got for their votes.
     pub to_validators: Tokens,
-    /// What was left for later epochs.
+    /// What this epoch and those before it have left for later ones.
     pub rolled_over: Tokens,
     /// All power that counted.
     pub power: u128,

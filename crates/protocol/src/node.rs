@@ -285,6 +285,9 @@ pub struct RegistryInit {
     pub silence: Option<Seconds>,
     /// How long a change of parameters is public before it takes effect; a day where absent.
     pub delay: Option<Seconds>,
+    /// The escrows whose reports of computing power count for mining; where absent, the one that the environment variable
+    /// `PUBLIC_CANISTER_ID:escrow` names, or none.
+    pub mining_escrows: Option<Vec<Principal>>,
 }
 
 /// What an upgrade of the registry may change; absent fields stay.
@@ -302,6 +305,8 @@ pub struct RegistryUpgrade {
     pub silence: Option<Seconds>,
     /// A new delay, for changes that are announced from now on.
     pub delay: Option<Seconds>,
+    /// Other escrows whose reports of computing power count for mining.
+    pub mining_escrows: Option<Vec<Principal>>,
 }
 
 /// The registry's install and upgrade argument.

@@ -21,6 +21,8 @@ pub struct RegistryParameters {
     pub silence: Option<Seconds>,
     /// How long a change is public before it takes effect.
     pub delay: Option<Seconds>,
+    /// The escrows whose reports of computing power count for mining; none stops mining.
+    pub mining_escrows: Option<Vec<Principal>>,
 }
 
 /// A change that waits for its time.

@@ -3,7 +3,7 @@
 use crate::world::*;
 use candid::{CandidType, Decode, Deserialize, Encode};
 use emc_ledger::{
-    config::{Config, ConfigError, InitArgs, LedgerArgs, UpgradeArgs},
+    config::{Config, ConfigError, DeploymentBalance, InitArgs, LedgerArgs, UpgradeArgs},
     lifecycle,
     rate_limit::RateLimit,
     state::Ledger,
@@ -11,7 +11,7 @@ use emc_ledger::{
 };
 use ic_http_types::HttpRequest;
 use ic_stable_structures::{DefaultMemoryImpl, Memory};
-use icrc_ledger_types::icrc1::transfer::TransferArg;
+use icrc_ledger_types::icrc1::{account::Account, transfer::TransferArg};
 
 fn refused(args: InitArgs) -> ConfigError {
     lifecycle::create(
@@ -48,6 +48,33 @@ fn initial_balances_cannot_pass_the_cap_nor_be_the_minters() {
         ..settings()
     };
     assert_eq!(refused(minter), ConfigError::InitialBalanceOfMinter);
+}
+
+#[test]
+fn canisters_of_the_deployment_get_balances_by_their_names() {
+    let named = |canister: &str, subaccount: usize| InitArgs {
+        initial_balances: vec![(ALICE.account(), Tokens(6))],
+        deployment_balances: Some(vec![DeploymentBalance {
+            canister: canister.into(),
+            subaccount: Some(vec![7; subaccount].into()),
+            amount: Tokens(5),
+        }]),
+        ..settings()
+    };
+    let find = |name: &str| (name == "bob").then(|| BOB.principal());
+    let mut args = named("bob", 32);
+    args.resolve(find).expect("it is known");
+    let world = World::with(args);
+    let of_bob = Account {
+        owner: BOB.principal(),
+        subaccount: Some([7; 32]),
+    };
+    assert_eq!(world.ledger.balance(&of_bob), Tokens(5));
+    assert_eq!(world.ledger.supply(), Tokens(11));
+    let unknown = ConfigError::UnknownCanister("carol".into());
+    assert_eq!(named("carol", 32).resolve(find), Err(unknown));
+    let short = ConfigError::BadSubaccount("bob".into());
+    assert_eq!(named("bob", 31).resolve(find), Err(short));
 }
 
 #[test]

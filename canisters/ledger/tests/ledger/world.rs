@@ -68,6 +68,7 @@ pub fn settings() -> InitArgs {
     InitArgs {
         minting_account: None,
         initial_balances: vec![],
+        deployment_balances: None,
         max_supply: None,
         transfer_fee: Some(Tokens(10)),
         token_name: None,

@@ -33,6 +33,8 @@ fn quote(least: Option<u128>, dearest: Option<u128>) -> Quote {
         highest_max_price: dearest.map(Tokens),
         waiting: 0,
         check: None,
+        begins_in: None,
+        takes: None,
     }
 }
 

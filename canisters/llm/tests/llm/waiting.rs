@@ -43,6 +43,7 @@ fn job(state: Option<JobState>, text: Option<&str>) -> Job {
         audit_fee: None,
         bond: None,
         delegate: None,
+        mining: None,
         private: Some(PrivateView {
             salt: vec![],
             input: None,

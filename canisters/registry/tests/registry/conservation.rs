@@ -1,14 +1,18 @@
-//! *Conservation*: deposited = allotted + unbonding + leaving + burning + burned + paid out, whatever owners and escrows do
-//! and the ledger answers; and nothing is slashed beyond the allotment, started before its acknowledgement, or burned
-//! twice.
+//! *Conservation*: deposited = allotted + unbonding + leaving + burning + burned + paid out, and mined = earned + drawing +
+//! drawn, whatever owners and escrows do and the ledger answers; and nothing is slashed beyond the allotment, started
+//! before its acknowledgement, burned twice, or mined that the pool does not hold.
 
 use crate::ledger::{How, Ledger};
+use crate::mining;
 use crate::world::*;
 use candid::Principal;
 use emc_journal::Account as LedgerAccount;
 use emc_protocol::Tokens;
+use emc_protocol::mining::NodePower;
 use emc_protocol::node::UnstakeArgs;
 use emc_protocol::report::{Acknowledgement, NodeOutcome};
+use emc_registry::mining::schedule::FIRST;
+use emc_registry::mining::{closing, earnings};
 use emc_registry::postings::{self, Account, Imbalance};
 use emc_registry::state::State;
 use emc_registry::{burning, jail, stake, unbonding};
@@ -46,6 +50,24 @@ enum Act {
         node: u8,
     },
     Burn,
+    /// Escrow 0 reports power of days around today.
+    Mine {
+        powers: Vec<(u8, u8, u16, u32, bool)>,
+        complete: bool,
+    },
+    /// The pool is counted, if something waits for that; as it is, or as it was before some payments.
+    LookAtPool {
+        payments_first: bool,
+    },
+    CloseStep,
+    FundPool {
+        amount: u16,
+    },
+    Draw {
+        by: u8,
+        amount: Option<u64>,
+        fee: u8,
+    },
     LedgerAnswers {
         which: usize,
         how: How,
@@ -83,6 +105,13 @@ fn act() -> impl Strategy<Value = Act> {
             .prop_map(|(by, shift, slashes, acknowledges)| Act::Report { by, shift, slashes, acknowledges }),
         1 => (0u8..3).prop_map(|node| Act::Unjail { node }),
         3 => Just(Act::Burn),
+        4 => (prop::collection::vec((0u8..4, 0u8..4, 0u16..900, 0u32..4, prop::bool::weighted(0.1)), 0..5), any::<bool>())
+            .prop_map(|(powers, complete)| Act::Mine { powers, complete }),
+        4 => any::<bool>().prop_map(|payments_first| Act::LookAtPool { payments_first }),
+        4 => Just(Act::CloseStep),
+        1 => any::<u16>().prop_map(|amount| Act::FundPool { amount }),
+        4 => (0u8..3, prop::option::of(0u64..2_000), 0u8..3).prop_map(|(by, amount, fee)| Act::Draw { by, amount, fee }),
+        1 => (20 * 3600u64..4 * 24 * 3600).prop_map(|seconds| Act::Pass { seconds }),
         9 => (any::<usize>(), how()).prop_map(|(which, how)| Act::LedgerAnswers { which, how }),
         3 => (1u64..2 * UNBONDING).prop_map(|seconds| Act::Pass { seconds }),
         1 => Just(Act::Sweep),
@@ -99,6 +128,16 @@ fn check(state: &State, ledger: &Ledger) {
         "conservation"
     );
     let allotted: u128 = state.allotments.iter().map(|e| e.value()).sum();
+    assert_eq!(
+        totals.mined,
+        totals.earned + totals.drawing + totals.drawn,
+        "conservation of what was mined"
+    );
+    let earned: u128 = state.earnings.iter().map(|e| e.value()).sum();
+    let drawing: u128 = state.drawing.iter().map(|e| e.value()).sum();
+    assert_eq!((earned, drawing), (totals.earned, totals.drawing));
+    let given: u128 = state.mined.iter().map(|e| e.value().reward).sum();
+    assert_eq!(given, totals.mined, "history explains it");
     let leaving: u128 = state.leaving.iter().map(|e| e.value()).sum();
     let unbonding: u128 = state.unbonding.iter().map(|e| e.value().amount).sum();
     assert_eq!(
@@ -114,11 +153,13 @@ fn check(state: &State, ledger: &Ledger) {
         .map(|e| e.value())
         .chain(paying)
         .chain(totals.burn)
+        .chain(state.drawers.iter().map(|e| e.value()))
         .collect();
     waiting.sort_unstable();
     assert_eq!(waiting, entries.iter().map(|e| e.id).collect::<Vec<_>>());
     if entries.is_empty() {
         assert_eq!(ledger.held, held, "backing");
+        assert!(ledger.pool >= totals.earned, "the pool backs what it owes");
         assert_eq!(ledger.burned, totals.burned, "burned once, and all of it");
     }
     let slashed: u128 = state.outcomes.iter().map(|e| e.value().slashed).sum();
@@ -237,8 +278,11 @@ proptest! {
         for n in 0..3 {
             join(&mut state, n, n, vec![]);
         }
+        mining::name(&mut state, &[escrow(0)]);
         let mut now = START;
         let mut ledger = Ledger::default();
+        ledger.pool = 2 * FIRST;
+        let mut funded = ledger.pool;
         for act in acts {
             match act {
                 Act::Stake { by, node, escrow, amount } => {
@@ -280,6 +324,40 @@ proptest! {
                     let due = burning::is_due(&state, now);
                     prop_assert_eq!(burning::begin(&mut state, now, minting).is_some(), due);
                 }
+                Act::Mine { powers, complete } => {
+                    let today = mining::today(now);
+                    let powers = powers.into_iter().map(|(n, days, power, votes, forfeited)| NodePower {
+                        node: node(n),
+                        epoch: today + 1 - u64::from(days),
+                        power: power.into(),
+                        votes,
+                        forfeited,
+                    });
+                    // Refused where nobody has stake in it.
+                    let _ = mining::measured(&mut state, now, 0, powers.collect(), complete.then_some(today - 1));
+                }
+                Act::LookAtPool { payments_first } => {
+                    if let Some(look) = closing::look(&state, now) {
+                        let counted = ledger.pool;
+                        for entry in state.journal.open_entries(0, if payments_first { 3 } else { 0 }) {
+                            ledger.work(&mut state, now, entry.id, How::Does);
+                        }
+                        closing::found(&mut state, now, look, counted);
+                    }
+                }
+                Act::CloseStep => closing::step(&mut state),
+                Act::FundPool { amount } => {
+                    ledger.pool += u128::from(amount);
+                    funded += u128::from(amount);
+                }
+                Act::Draw { by, amount, fee } => {
+                    let before = state.earnings.get(&owner(by)).unwrap_or_default();
+                    let amount = amount.map(|amount| Tokens(amount.into()));
+                    let begun = earnings::begin_withdrawal(&mut state, now, owner(by), amount, fee.into());
+                    let after = state.earnings.get(&owner(by)).unwrap_or_default();
+                    let taken = begun.map_or(0, |entry| state.drawing.get(&entry).expect("it is set aside"));
+                    prop_assert_eq!(before, after + taken);
+                }
                 Act::LedgerAnswers { which, how } => {
                     let open = state.journal.open_entries(0, usize::MAX);
                     if !open.is_empty() {
@@ -294,6 +372,7 @@ proptest! {
                 }
             }
             check(&state, &ledger);
+            prop_assert!(state.totals.get().mined <= funded, "never more than the pool ever held");
         }
         // Every entry ends, and then all that was slashed is burned.
         for _ in 0..4 {
@@ -321,6 +400,19 @@ fn a_movement_that_does_not_sum_to_zero_changes_nothing() {
         postings::apply(&mut state, &postings),
         Err(Imbalance::NotZero)
     );
+    check(&state, &Ledger::default());
+}
+
+#[test]
+fn stake_and_mined_money_never_mix() {
+    let (mut state, _) = registry();
+    let earned = Account::Earned { owner: owner(1) };
+    let mixed = postings::transfer(&mut state, Account::Outside, earned, 5);
+    assert_eq!(mixed, Err(Imbalance::NotZero));
+    let mixed = postings::transfer(&mut state, Account::Pool, Account::Outside, 5);
+    assert_eq!(mixed, Err(Imbalance::NotZero));
+    let back = postings::transfer(&mut state, Account::Drawn, Account::Pool, 5);
+    assert!(back.is_err(), "nothing comes back into the pool");
     check(&state, &Ledger::default());
 }
 

@@ -1,6 +1,7 @@
 //! A ledger for the tests: it does, refuses, or does and says nothing; and remembers what it has done.
 
 use emc_journal::{Action, Answer, Operation, Progress, Refusal};
+use emc_protocol::mining::POOL_SUBACCOUNT;
 use emc_registry::purpose;
 use emc_registry::state::State;
 use std::collections::BTreeSet;
@@ -22,6 +23,8 @@ pub struct Ledger {
     executed: BTreeSet<u64>,
     pub held: u128,
     pub burned: u128,
+    /// What the mining pool holds.
+    pub pool: u128,
 }
 
 impl Ledger {
@@ -29,6 +32,15 @@ impl Ledger {
         assert!(self.executed.insert(id), "a call is executed once");
         match operation {
             Operation::TransferFrom { amount, .. } => self.held += amount,
+            Operation::Transfer {
+                from_subaccount: Some(subaccount),
+                amount,
+                fee,
+                ..
+            } => {
+                assert_eq!(*subaccount, POOL_SUBACCOUNT);
+                self.pool -= amount + fee;
+            }
             Operation::Transfer { amount, fee, .. } => {
                 self.held -= amount + fee;
                 self.burned += if burns { *amount } else { 0 };

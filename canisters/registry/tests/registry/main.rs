@@ -7,6 +7,7 @@ mod interface;
 mod jail;
 mod ledger;
 mod limits;
+mod mining;
 mod nodes;
 mod parameters;
 mod reports;

@@ -58,6 +58,7 @@ pub fn registry() -> (State, DefaultMemoryImpl) {
         jail: Some(Seconds(JAIL)),
         silence: Some(Seconds(SILENCE)),
         delay: Some(Seconds(DELAY)),
+        mining_escrows: None,
     };
     let memory = DefaultMemoryImpl::default();
     (

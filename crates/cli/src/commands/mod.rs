@@ -8,6 +8,7 @@ pub mod delegate;
 pub mod deposit;
 pub mod identity;
 pub mod job;
+pub mod mining;
 pub mod model;
 pub mod node;
 pub mod parameters;
@@ -38,6 +39,7 @@ pub async fn run(Cli { globals, command }: Cli) -> Result<()> {
         Command::Withdraw(command) => command.run(&globals).await,
         Command::Identity(command) => command.run(&globals),
         Command::Node(command) => command.run(&globals).await,
+        Command::Mining(command) => command.run(&globals).await,
         Command::Model(command) => command.run(&globals).await,
         Command::Parameters(command) => command.run(&globals).await,
         Command::Status(command) => command.run(&globals).await,

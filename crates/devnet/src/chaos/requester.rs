@@ -127,6 +127,8 @@ impl Requester {
             salt: None,
             visibility: None,
             assurance: Some(assurance),
+            payer: None,
+            notify: None,
         }
     }
 

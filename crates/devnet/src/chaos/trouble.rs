@@ -258,7 +258,7 @@ async fn start(stage: &mut Stage) -> Result<()> {
 async fn upgrade(stage: &mut Stage, which: Which) -> Result<()> {
     debug!(?which, "is upgraded");
     let (market, governor) = (&stage.market, stage.market.governor.principal());
-    let upgrading = market.upgrade(which);
+    let upgrading = market.upgrade_one(which);
     let done = stage.held.during_moving_on(governor, upgrading).await;
     done.with_context(|| format!("upgrading {which:?}"))
 }

@@ -9,6 +9,7 @@ mod show;
 use crate::cli::Globals;
 use crate::{output, words};
 use anyhow::Result;
+use candid::Principal;
 use clap::Subcommand;
 use emc_client::protocol::node::RegistryInfo;
 use emc_client::protocol::parameters::RegistryParameters;
@@ -55,7 +56,16 @@ fn given(parameters: &RegistryParameters) -> Vec<(&'static str, String)> {
     let times = seconds
         .into_iter()
         .filter_map(|(name, time)| Some((name, words::duration(time?))));
-    least.into_iter().chain(times).collect()
+    let escrows = parameters.mining_escrows.as_deref();
+    let escrows = escrows.map(|escrows| {
+        let named: Vec<_> = escrows.iter().map(Principal::to_text).collect();
+        let text = match named.is_empty() {
+            true => "none".into(),
+            false => named.join(" "),
+        };
+        ("mining escrows", text)
+    });
+    least.into_iter().chain(times).chain(escrows).collect()
 }
 
 fn parameters_json(parameters: &RegistryParameters) -> Value {
@@ -65,6 +75,9 @@ fn parameters_json(parameters: &RegistryParameters) -> Value {
         "jail_seconds": parameters.jail.map(|time| time.0),
         "silence_seconds": parameters.silence.map(|time| time.0),
         "delay_seconds": parameters.delay.map(|time| time.0),
+        "mining_escrows": parameters.mining_escrows.as_deref().map(|escrows| {
+            escrows.iter().map(Principal::to_text).collect::<Vec<_>>()
+        }),
     })
 }
 

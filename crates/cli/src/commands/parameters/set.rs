@@ -2,6 +2,7 @@
 
 use crate::{cli::Globals, decimals, session::Session};
 use anyhow::Result;
+use candid::Principal;
 use clap::Args;
 use emc_client::protocol::parameters::RegistryParameters;
 use emc_client::protocol::{Seconds, Tokens};
@@ -27,6 +28,13 @@ pub struct Set {
     /// How long a change is public before it takes effect
     #[arg(long, value_name = "TIME", value_parser = decimals::seconds)]
     delay: Option<Seconds>,
+    /// An escrow whose reports of computing power are to count for mining; repeat it for more, the list replaces the one
+    /// before
+    #[arg(long = "mining-escrow", value_name = "PRINCIPAL")]
+    mining_escrows: Option<Vec<Principal>>,
+    /// No escrow's reports are to count: nothing is mined
+    #[arg(long, conflicts_with = "mining_escrows")]
+    no_mining_escrow: bool,
 }
 
 impl Set {
@@ -38,6 +46,10 @@ impl Set {
             jail: self.jail,
             silence: self.silence,
             delay: self.delay,
+            mining_escrows: match self.no_mining_escrow {
+                true => Some(vec![]),
+                false => self.mining_escrows,
+            },
         };
         super::print(globals, &session.registry().set_parameters(change).await?)
     }
