@@ -5,7 +5,8 @@ use crate::calls::Escrow;
 use crate::canister::{change, now, read};
 use crate::{callback, draw, due, mining_job, outage, pull, request_key, retention};
 use emc_journal::driver;
-use ic_cdk_timers::{TimerId, clear_timer, set_timer, set_timer_interval_serial};
+use emc_rhythm::every;
+use ic_cdk_timers::{TimerId, clear_timer, set_timer};
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ const PULL: Duration = Duration::from_secs(5);
 const DRAW_AGAIN: Duration = Duration::from_secs(1);
 /// How often unfinished ledger calls are looked at.
 const RESUME: Duration = Duration::from_secs(5);
+/// How often timers are armed anew whatever the marks say; callbacks that wait for their time are then made, too.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
 /// How often it is drawn whether a probe round begins.
 const MINING: Duration = Duration::from_secs(60);
 /// How often old results and keys are deleted.
@@ -37,27 +40,32 @@ thread_local! {
 pub fn start() {
     set_timer(Duration::ZERO, first_things());
     // One after the other, so that no page of the feed from before a report is applied after it.
-    set_timer_interval_serial(PULL, async || {
-        change(outage::mark);
-        arm_callbacks();
-        pull::pull_feed().await;
-        pull::send_report().await;
+    every(PULL, || {
+        Box::pin(async {
+            change(outage::mark);
+            pull::pull_feed().await;
+            pull::send_report().await;
+        })
     });
-    set_timer_interval_serial(RESUME, async || {
-        // Without an entry there is nothing to await, and nothing to pay for.
-        if read(|state| state.journal.next_due()).is_some_and(|at| at <= now().0) {
-            driver::resume_due::<Escrow>().await;
-        }
+    every(RESUME, || {
+        Box::pin(async {
+            // Without an entry there is nothing to await, and nothing to pay for.
+            if read(|state| state.journal.next_due()).is_some_and(|at| at <= now().0) {
+                driver::resume_due::<Escrow>().await;
+            }
+        })
     });
-    set_timer_interval_serial(CLEAN, async || {
-        change(|state| {
-            retention::prune(state, now(), CLEAN_PER_TICK);
-            request_key::forget(state, now(), CLEAN_PER_TICK);
-            mining_job::forget_rounds(state, now(), CLEAN_PER_TICK);
-        });
-        arm_anew();
+    every(CLEAN, || {
+        Box::pin(async {
+            change(|state| {
+                retention::prune(state, now(), CLEAN_PER_TICK);
+                request_key::forget(state, now(), CLEAN_PER_TICK);
+                mining_job::forget_rounds(state, now(), CLEAN_PER_TICK);
+            });
+        })
     });
-    set_timer_interval_serial(MINING, async || pull::draw_round().await);
+    every(MINING, || Box::pin(pull::draw_round()));
+    every(LOOK_AGAIN, || Box::pin(async { arm_anew() }));
     arm();
     arm_draw();
 }
@@ -70,6 +78,7 @@ fn arm_anew() {
         clear_timer(timer);
     }
     DRAW_ARMED.set(false);
+    CALLBACKS_ARMED.set(false);
     arm();
     arm_draw();
 }

@@ -92,16 +92,18 @@ pub fn change_settings(
 
 /// Timers vanish with every upgrade.
 fn start_timers() {
-    ic_cdk_timers::set_timer_interval_serial(TICK, async || {
-        state::with(|state| {
-            parameters::settle(state, time());
-            unbonding::sweep(state, time());
-            feed::go_on_announcing(state);
-            mining::closing::step(state);
-        });
-        ledger_calls::resume().await;
-        ledger_calls::burn().await;
-        ledger_calls::look_at_pool().await;
+    emc_rhythm::every(TICK, || {
+        Box::pin(async {
+            state::with(|state| {
+                parameters::settle(state, time());
+                unbonding::sweep(state, time());
+                feed::go_on_announcing(state);
+                mining::closing::step(state);
+            });
+            ledger_calls::resume().await;
+            ledger_calls::burn().await;
+            ledger_calls::look_at_pool().await;
+        })
     });
 }
 
