@@ -543,10 +543,8 @@ proptest! {
         days in prop::collection::vec((prop::collection::vec((0u8..4, 1u128..1000, 0u32..3), 0..4), prop::option::of((0u8..4, 0u8..3))), 1..12),
     ) {
         let (mut state, _) = begun(4, pool);
-        let mut ledger = Ledger::default();
-        // `begun` has staked this.
-        ledger.held = 400;
-        ledger.pool = pool;
+        // `begun` has staked for four nodes.
+        let mut ledger = Ledger::holding(400, pool);
         for ((lines, withdrawal), day) in days.into_iter().zip(0..) {
             let now = OVER + day * DAY;
             let lines = lines.into_iter().map(|(n, own, votes)| power(n, E + day, own, votes)).collect();
