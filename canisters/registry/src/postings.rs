@@ -121,7 +121,7 @@ pub fn apply(state: &mut State, postings: &[(Account, i128)]) -> Result<(), Imba
             Account::Leaving { .. } => &mut totals.leaving,
             Account::Burning => &mut totals.burning,
             Account::Burned => &mut totals.burned,
-            Account::Pool if *amount < 0 => {
+            Account::Pool if *amount <= 0 => {
                 let mined = totals.mined.checked_add(size);
                 totals.mined = mined.ok_or(Imbalance::TooLarge)?;
                 continue;

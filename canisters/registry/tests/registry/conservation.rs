@@ -280,8 +280,7 @@ proptest! {
         }
         mining::name(&mut state, &[escrow(0)]);
         let mut now = START;
-        let mut ledger = Ledger::default();
-        ledger.pool = 2 * FIRST;
+        let mut ledger = Ledger::holding(0, 2 * FIRST);
         let mut funded = ledger.pool;
         for act in acts {
             match act {

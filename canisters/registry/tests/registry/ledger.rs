@@ -28,6 +28,15 @@ pub struct Ledger {
 }
 
 impl Ledger {
+    /// A ledger in which the registry has this already: stake, and in the mining pool.
+    pub fn holding(held: u128, pool: u128) -> Self {
+        Self {
+            held,
+            pool,
+            ..Self::default()
+        }
+    }
+
     fn execute(&mut self, id: u64, operation: &Operation, burns: bool) {
         assert!(self.executed.insert(id), "a call is executed once");
         match operation {

@@ -8,6 +8,7 @@ mod jail;
 mod ledger;
 mod limits;
 mod mining;
+mod mining_shares;
 mod nodes;
 mod parameters;
 mod reports;

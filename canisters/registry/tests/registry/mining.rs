@@ -1,6 +1,5 @@
 //! Mining: who counts, when a day is closed, how it is divided, and that nothing is given twice or from nothing.
 
-use crate::ledger::{How, Ledger};
 use crate::world::*;
 use candid::Principal;
 use emc_protocol::Timestamp;
@@ -13,7 +12,6 @@ use emc_registry::mining::{closing, earnings, history};
 use emc_registry::state::State;
 use emc_registry::{parameters, report};
 use ic_stable_structures::DefaultMemoryImpl;
-use proptest::prelude::*;
 
 pub const DAY: u64 = 24 * 3600 * SECOND;
 /// The test phase's pool.
@@ -21,7 +19,7 @@ pub const POOL: u128 = 60 * FIRST;
 
 /// A registry with escrow 1 named for mining, nodes 0 to `nodes` with stake in it, each its own owner's, and mining begun
 /// at `START` with this pool.
-fn begun(nodes: u8, pool: u128) -> (State, DefaultMemoryImpl) {
+pub fn begun(nodes: u8, pool: u128) -> (State, DefaultMemoryImpl) {
     let (mut state, memory) = registry();
     name(&mut state, &[escrow(1)]);
     for n in 0..nodes {
@@ -47,7 +45,7 @@ pub fn today(now: u64) -> u64 {
     epoch(Timestamp(now))
 }
 
-fn power(n: u8, epoch: u64, power: u128, votes: u32) -> NodePower {
+pub fn power(n: u8, epoch: u64, power: u128, votes: u32) -> NodePower {
     NodePower {
         node: node(n),
         epoch,
@@ -87,18 +85,19 @@ pub fn close(state: &mut State, now: u64, pool: u128) -> bool {
     true
 }
 
-fn earned(state: &State, n: u8) -> u128 {
+pub fn earned(state: &State, n: u8) -> u128 {
     history::earnings(state, owner(n)).0
 }
 
-fn newest(state: &State) -> emc_protocol::mining::EpochSummary {
+pub fn newest(state: &State) -> emc_protocol::mining::EpochSummary {
     let closed = history::status(state, START).closed.expect("one is closed");
     history::epochs(state, closed, 1).remove(0)
 }
 
-const E: u64 = START / DAY;
+/// The first day.
+pub const E: u64 = START / DAY;
 /// When the first day is over.
-const OVER: u64 = (E + 1) * DAY;
+pub const OVER: u64 = (E + 1) * DAY;
 
 #[test]
 fn the_schedule_gives_the_test_phase_and_then_falls_for_ever() {
@@ -445,149 +444,4 @@ fn history_is_read_page_by_page() {
     assert_eq!(epochs(0, 2), [0, 1]);
     assert_eq!(epochs(E + 3, 200), [3, 4]);
     assert_eq!(epochs(E + 5, 200), [] as [u64; 0]);
-}
-
-/// What everybody has after a day with these lines; the registry is upgraded after each of these steps of the closing.
-fn divided(lines: &[(u8, u128, u32, bool)], pool: u128, upgrades: &[usize]) -> (Vec<u128>, u128) {
-    let (mut state, memory) = begun(0, FIRST);
-    // More nodes than one step deals with; the same few owners.
-    for n in 0..250u8 {
-        join(&mut state, n, n % 7, vec![]);
-    }
-    for (n, power, votes, forfeited) in lines {
-        let shown = emc_registry::mining::records::PowerRecord {
-            power: *power,
-            votes: *votes,
-            forfeited: *forfeited,
-        };
-        state.powers.insert((E, node(*n)), shown);
-    }
-    measured_by_nobody(&mut state);
-    let look = closing::look(&state, OVER).expect("the day is due");
-    closing::found(&mut state, OVER, look, pool);
-    for step in 0.. {
-        if upgrades.contains(&step) {
-            drop(state);
-            state = State::load(memory.clone()).expect("it is a registry's memory");
-        }
-        if state.mining.get().closing.is_none() {
-            break;
-        }
-        closing::step(&mut state);
-    }
-    let day = newest(&state);
-    assert!(day.available.0 <= pool);
-    let given = day.to_miners.0 + day.to_validators.0;
-    assert!(given <= day.available.0, "never more than there is");
-    assert_eq!(given + day.rolled_over.0, day.scheduled.0);
-    let all: Vec<u128> = (0..7).map(|n| earned(&state, n)).collect();
-    assert_eq!(all.iter().sum::<u128>(), given);
-    assert_eq!(state.totals.get().mined, given);
-    assert_eq!(state.powers.len(), 0);
-    (all, day.rolled_over.0)
-}
-
-/// No escrow is waited for.
-fn measured_by_nobody(state: &mut State) {
-    name(state, &[]);
-}
-
-fn line() -> impl Strategy<Value = (u8, u128, u32, bool)> {
-    let powers = prop_oneof![
-        4 => 0u128..1_000_000_000,
-        1 => Just(POWER_MAX),
-        1 => Just(0u128),
-    ];
-    (0u8..250, powers, 0u32..50, prop::bool::weighted(0.1))
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
-
-    #[test]
-    fn a_restart_in_mid_computation_changes_nothing(
-        lines in prop::collection::vec(line(), 0..400),
-        pool in prop_oneof![0..2 * FIRST, Just(POOL)],
-        upgrades in prop::collection::vec(0usize..6, 0..6),
-    ) {
-        let undisturbed = divided(&lines, pool, &[]);
-        prop_assert_eq!(divided(&lines, pool, &upgrades), undisturbed);
-    }
-
-    #[test]
-    fn one_gpu_behind_ten_nodes_earns_what_one_node_earns(
-        own in 0u128..1_000_000_000_000,
-        cuts in prop::collection::vec(0u128..1_000_000_000_000, 9),
-        others in 0u128..1_000_000_000_000,
-    ) {
-        // Nodes 0 to 9 are the one owner's, node 10 is everybody else.
-        let day = |parts: &[u128]| {
-            let (mut state, _) = begun(11, POOL);
-            let mut lines: Vec<_> = parts.iter().zip(0..).map(|(part, n)| power(n, E, *part, 0)).collect();
-            lines.push(power(10, E, others, 0));
-            measured(&mut state, START, 1, lines, Some(E)).expect("the next report");
-            close(&mut state, OVER, POOL);
-            (0..10).map(|n| earned(&state, n)).sum::<u128>()
-        };
-        let mut cuts: Vec<_> = cuts.into_iter().map(|cut| cut.min(own)).collect();
-        cuts.extend([0, own]);
-        cuts.sort_unstable();
-        let parts: Vec<u128> = cuts.windows(2).map(|pair| pair[1] - pair[0]).collect();
-        let (whole, split) = (day(&[own]), day(&parts));
-        prop_assert!(split <= whole && split + 10 >= whole, "{} for {}", split, whole);
-    }
-
-    #[test]
-    fn the_sums_never_pass_the_pool(
-        pool in prop_oneof![FIRST..4 * FIRST, FIRST..FIRST + 1000],
-        days in prop::collection::vec((prop::collection::vec((0u8..4, 1u128..1000, 0u32..3), 0..4), prop::option::of((0u8..4, 0u8..3))), 1..12),
-    ) {
-        let (mut state, _) = begun(4, pool);
-        let mut ledger = Ledger::default();
-        // `begun` has staked this.
-        ledger.held = 400;
-        ledger.pool = pool;
-        for ((lines, withdrawal), day) in days.into_iter().zip(0..) {
-            let now = OVER + day * DAY;
-            let lines = lines.into_iter().map(|(n, own, votes)| power(n, E + day, own, votes)).collect();
-            measured(&mut state, now, 1, lines, Some(E + day)).expect("the next report");
-            prop_assert!(close(&mut state, now, ledger.pool));
-            if let Some((n, fee)) = withdrawal
-                && let Ok(entry) = earnings::begin_withdrawal(&mut state, now, owner(n), None, fee.into())
-            {
-                ledger.work(&mut state, now, entry, How::Does);
-            }
-            let totals = state.totals.get();
-            prop_assert_eq!(totals.mined, totals.earned + totals.drawing + totals.drawn);
-            prop_assert!(totals.mined <= pool);
-            prop_assert_eq!(ledger.pool + totals.drawn, pool);
-            prop_assert!(ledger.pool >= totals.earned);
-            let scheduled: u128 = (0..=day).map(schedule::of).sum();
-            prop_assert_eq!(totals.mined + state.mining.get().rolled, scheduled);
-        }
-    }
-}
-
-#[test]
-fn history_that_is_kept_for_ever_stays_small() {
-    use emc_registry::mining::records::{MinedRecord, PowerRecord};
-    use ic_stable_structures::Memory;
-    let (mut state, memory) = registry();
-    let before = memory.size();
-    const LINES: u64 = 40_000;
-    for n in 0..LINES {
-        let mut id = [7; 29];
-        id[..8].copy_from_slice(&(n % 400).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
-        let shown = PowerRecord {
-            power: 1_000_000_000_000 + u128::from(n),
-            votes: 900,
-            forfeited: false,
-        };
-        let reward = 12_345_678_901;
-        let key = (Principal::from_slice(&id), E + n / 400);
-        state.mined.insert(key, MinedRecord { shown, reward });
-    }
-    let bytes = (memory.size() - before) * 65_536 / LINES;
-    println!("{bytes} bytes for a line");
-    assert!(bytes < 200, "{bytes} bytes for a line");
 }
