@@ -78,10 +78,11 @@ async fn claims_that_are_never_delivered_cost_the_node_and_pay_the_requester() -
 #[tokio::test(flavor = "multi_thread")]
 async fn one_stake_covers_as_many_leases_as_it_has_bonds_for() -> Result<()> {
     let (scene, worker, _) = with_validators(Market::start(223).await?, 8, 0).await?;
-    let escrow = scene.escrow(&scene.alice);
+    let rich = scene.market.requester("rich", Tokens::emc(100)).await?;
+    let escrow = scene.escrow(&rich);
     let job = SubmitJob {
         assurance: Some(Assurance::Sampled),
-        max_price: Tokens(15_000_000),
+        max_price: Tokens(50_000_000),
         ..scene.question("How much do you stand for?")
     };
     let mut bond = Tokens::ZERO;

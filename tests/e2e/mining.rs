@@ -345,10 +345,33 @@ async fn the_command_shows_the_pool_and_gets_earnings_out() -> Result<()> {
         .json()?;
     ensure!(paid["paid"] == "40000" && paid["earnings"] == "0", "{paid}");
     mine.scene.check().await?;
-    let fund = home.emc(&["mining", "fund", "45000"]).await?.done()?;
-    fund.says(&["sent 45000 EMC", "3000000 EMC now"])?;
-    ensure!(mine.in_pool().await? == POOL);
     let shown = home.emc(&["parameters", "show"]).await?.done()?;
     shown.says(&["mining escrows", &mine.meter.principal().to_text()])?;
     mine.scene.check().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn anybody_can_fill_the_pool() -> Result<()> {
+    let scene = Scene::set(115).await?;
+    let market = &scene.market;
+    let giver = market.person_with("giver", Tokens::emc(7)).await?;
+    let home = Home::with_key(market, &giver).await?;
+    scene.check().await?;
+    let fund = home.emc(&["mining", "fund", "5"]).await?.done()?;
+    fund.says(&["sent 5 EMC", "3000005 EMC now"])?;
+    ensure!(scene.in_ledger(&giver).await? == Tokens::emc(2));
+    let pool = market
+        .anonymous()
+        .registry(market.ids.registry)
+        .mining_pool();
+    let pool = market
+        .anonymous()
+        .ledger(market.ids.ledger)
+        .balance(pool)
+        .await?;
+    ensure!(pool == Tokens(POOL.0 + Tokens::emc(5).0));
+    home.emc(&["mining", "fund", "3"])
+        .await?
+        .refuses(&["2 EMC"])?;
+    Ok(())
 }
