@@ -22,6 +22,7 @@ pub mod judge;
 pub mod lease;
 pub mod metrics;
 pub mod movement;
+pub mod native;
 pub mod pull;
 pub mod quote;
 pub mod receipts;

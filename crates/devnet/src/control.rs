@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use candid::Principal;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::path::Path;
 use std::time::Duration;
 
 /// What to do to a call between canisters.
@@ -66,7 +67,9 @@ pub struct LogLine {
     pub n: u64,
     /// The canister that ran.
     pub canister: String,
-    /// The method, or the kind of message.
+    /// The kind of message: update, query, reply, timer, ...
+    pub kind: String,
+    /// The method, where there is one.
     pub method: String,
     /// Instructions.
     pub instructions: u64,
@@ -196,6 +199,29 @@ impl Control {
             answer.status()
         );
         Ok(())
+    }
+
+    /// Gives a stopped canister the content of a file as its stable memory; an upgrade has to follow before it is
+    /// started again.
+    ///
+    /// # Errors
+    /// If the canister is not stopped, or the file is not a stable memory.
+    pub async fn load_stable_memory(&self, canister: Principal, file: &Path) -> Result<()> {
+        let body = serde_json::json!({ "canister": canister, "file": file });
+        let _: serde_json::Value = self.post("stable_memory", &body).await?;
+        Ok(())
+    }
+
+    /// The network's time, in nanoseconds.
+    ///
+    /// # Errors
+    /// If the network does not answer.
+    pub async fn time(&self) -> Result<u64> {
+        #[derive(Deserialize)]
+        struct Status {
+            canister_time_ns: u64,
+        }
+        Ok(self.get::<Status>("status").await?.canister_time_ns)
     }
 
     /// The messages executed after number `after`.

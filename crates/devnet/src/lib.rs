@@ -8,6 +8,7 @@ pub mod build;
 pub mod control;
 pub mod deploy;
 pub mod figures;
+pub mod large_state;
 pub mod market;
 pub mod narrate;
 pub mod network;
