@@ -31,6 +31,8 @@ pub const PRICE: Price = Price {
     output: Tokens::emc(2),
     pixel_steps: Tokens::ZERO,
 };
+/// What every requester deposits: hundreds of thousands of jobs.
+const FUNDS: Tokens = Tokens::emc(100);
 /// The model of the market.
 pub const MODEL: &str = "simulated";
 /// The feed's numbers begin here: a real registry, which is far from it, makes a real escrow pull its feed anew.
@@ -217,12 +219,7 @@ impl Market {
         market.validator_places = places.map(|((node, _), place)| (node.id, place)).collect();
         market.announce();
         for requester in market.requesters.clone() {
-            native::deposit(
-                &mut market.state,
-                market.now,
-                requester,
-                Tokens::emc(10_000),
-            )
+            native::deposit(&mut market.state, market.now, requester, FUNDS)
             .context("funding a requester")?;
         }
         Ok(market)
