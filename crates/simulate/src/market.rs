@@ -220,7 +220,7 @@ impl Market {
         market.announce();
         for requester in market.requesters.clone() {
             native::deposit(&mut market.state, market.now, requester, FUNDS)
-            .context("funding a requester")?;
+                .context("funding a requester")?;
         }
         Ok(market)
     }
