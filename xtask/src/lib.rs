@@ -15,6 +15,7 @@ pub mod prerequisites;
 pub mod progress;
 pub mod python;
 pub mod setup;
+pub mod simulate;
 pub mod steps;
 pub mod test;
 pub mod test_binary;

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use xtask::demo::Build;
 use xtask::paths::Paths;
 use xtask::pins::View;
-use xtask::{calibrate, canisters, chaos, demo, mutants, setup, test};
+use xtask::{calibrate, canisters, chaos, demo, mutants, setup, simulate, test};
 
 /// The commands of this repository. Start with `cargo xtask setup`; the others run it by themselves.
 #[derive(Parser)]
@@ -35,14 +35,21 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
-    /// Figures, a line each: what the main job costs in time, instructions and memory
+    /// Figures, a line each: what the main job, or the escrow's calls, cost in time, instructions and memory
     Bench {
-        /// What to measure: main
+        /// What to measure
         subject: Subject,
         /// Build with --release: minutes more, for the last tenth (the kernels and what we depend on are optimised anyway)
         #[arg(long)]
         release: bool,
         /// Passed on; `--help` lists what the subject knows
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// The escrow's rules a million times over, without a network: what cheating pays, how verdicts go wrong, what state
+    /// grows by; tables and charts go to docs/simulation
+    Simulate {
+        /// Passed on; `--help` lists what there is
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
@@ -67,6 +74,17 @@ enum Command {
 enum Subject {
     /// The main job: latency, throughput, instructions, the model's speed and memory
     Main,
+    /// The escrow: instructions of every call after a thousand jobs and after a million, jobs a second, bytes kept
+    Escrow,
+}
+
+impl Subject {
+    fn program(self) -> &'static str {
+        match self {
+            Self::Main => "emc-bench",
+            Self::Escrow => "emc-bench-escrow",
+        }
+    }
 }
 
 #[derive(Args)]
@@ -120,13 +138,14 @@ fn run() -> Result<()> {
             demo::run(&paths, "emc-demo", Build::Dev, &arguments)
         }
         Command::Bench {
-            subject: Subject::Main,
+            subject,
             release,
             arguments,
         } => {
             let build = if release { Build::Release } else { Build::Dev };
-            demo::run(&paths, "emc-bench", build, &arguments)
+            demo::run(&paths, subject.program(), build, &arguments)
         }
+        Command::Simulate { arguments } => simulate::run(&paths, &arguments),
         Command::Calibrate(options) => calibrate::run(&paths, &options),
         Command::Chaos(options) => chaos::run(&paths, &options),
         Command::Mutants { filter, list } => {

@@ -18,7 +18,7 @@ use crate::view;
 use candid::Principal;
 use emc_protocol::audit::{
     Audit, AuditPhase, AuditRound, AuditSummary, AuditTask, AuditTerms, Candidate, CommitArgs,
-    Probe, RevealArgs, Seat, Verdict, Vote,
+    PROBES, Probe, RevealArgs, Seat, Verdict, Vote,
 };
 use emc_protocol::canonical;
 use emc_protocol::{ApiError, ByteBuf, JobId, Timestamp, Tokens, error::code};
@@ -157,6 +157,14 @@ fn probes(audit: &AuditRecord, id: JobId) -> Vec<Probe> {
         .collect()
 }
 
+/// How many those are. Computing them takes two hashes each, which every reveal would pay for.
+fn probe_count(audit: &AuditRecord) -> usize {
+    match audit.positions {
+        0 => 0,
+        _ => audit.rounds.len() * PROBES,
+    }
+}
+
 fn terms(job: &JobRecord) -> AuditTerms {
     let terms = job
         .attempts
@@ -286,7 +294,7 @@ fn check_shape(
     job: &JobRecord,
     id: JobId,
 ) -> Result<(), ApiError> {
-    let (probes, levels) = (probes(audit, id).len(), terms(job).levels.len());
+    let (probes, levels) = (probe_count(audit), terms(job).levels.len());
     let counts_fit = vote
         .above
         .iter()

@@ -26,6 +26,7 @@ pub mod metrics;
 pub mod mining_job;
 pub mod mining_round;
 pub mod movement;
+pub mod native;
 pub mod outage;
 pub mod pace;
 pub mod parameters;

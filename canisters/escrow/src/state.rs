@@ -18,7 +18,7 @@ use emc_journal::{Journal, Memories};
 use emc_protocol::{ApiError, JobId, Timestamp, error::code};
 use ic_stable_structures::memory_manager::{MemoryId, MemoryManager, VirtualMemory};
 use ic_stable_structures::storable::Blob;
-use ic_stable_structures::{DefaultMemoryImpl, StableBTreeMap, StableCell};
+use ic_stable_structures::{DefaultMemoryImpl, Memory, StableBTreeMap, StableCell};
 
 /// The memory of one structure.
 pub type Mem = VirtualMemory<DefaultMemoryImpl>;
@@ -84,6 +84,41 @@ const RECEIPT_NODES: MemoryId = MemoryId::new(63);
 const JOURNAL_HEADER: MemoryId = MemoryId::new(70);
 const JOURNAL_ENTRIES: MemoryId = MemoryId::new(71);
 const JOURNAL_DUE: MemoryId = MemoryId::new(72);
+
+/// The memories that grow with the number of jobs, by name.
+const GROWING: [(&str, MemoryId); 24] = [
+    ("accounts", ACCOUNTS),
+    ("jobs", JOBS),
+    ("inputs", INPUTS),
+    ("outputs", OUTPUTS),
+    ("previews", PREVIEWS),
+    ("uploads", UPLOADS),
+    ("open", OPEN),
+    ("due", DUE),
+    ("retention", RETENTION),
+    ("by_requester", BY_REQUESTER),
+    ("request_keys", REQUEST_KEYS),
+    ("key_expiry", KEY_EXPIRY),
+    ("draws", DRAWS),
+    ("audits", AUDITS),
+    ("assigned", ASSIGNED),
+    ("nodes", NODES),
+    ("bonds", BONDS),
+    ("outcomes", OUTCOMES),
+    ("receipt_index", RECEIPT_INDEX),
+    ("receipt_data", RECEIPT_DATA),
+    ("receipt_nodes", RECEIPT_NODES),
+    ("journal_header", JOURNAL_HEADER),
+    ("journal_entries", JOURNAL_ENTRIES),
+    ("journal_due", JOURNAL_DUE),
+];
+
+/// The bytes that each growing structure of a state in this memory takes, in whole pages.
+pub fn sizes(memory: DefaultMemoryImpl, bucket_pages: u16) -> Vec<(&'static str, u64)> {
+    let manager = MemoryManager::init_with_bucket_size(memory, bucket_pages);
+    let size = |(name, id)| (name, manager.get(id).size() * 65_536);
+    GROWING.map(size).to_vec()
+}
 
 /// Marks the journal's memos as an escrow's.
 const JOURNAL_TAG: [u8; 8] = *b"emc-escr";

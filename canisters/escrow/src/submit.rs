@@ -368,7 +368,7 @@ pub(crate) fn chance(settings: &AuditSettings, assurance: Assurance) -> u16 {
 }
 
 /// What one vote is paid, and what a job locks for all: every vote of both rounds, times the chance; rounded up.
-pub(crate) fn fees(
+pub fn fees(
     settings: &AuditSettings,
     assurance: Assurance,
     estimate: u64,

@@ -4,6 +4,7 @@ use anyhow::{Context, Result, ensure};
 use candid::Principal;
 use emc_protocol::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::path::Path;
 use std::time::Duration;
 
 /// What to do to a call between canisters.
@@ -287,6 +288,17 @@ impl Control {
             "DELETE {url}: {}",
             answer.status()
         );
+        Ok(())
+    }
+
+    /// Gives a stopped canister the content of a file as its stable memory; an upgrade has to follow before it is
+    /// started again.
+    ///
+    /// # Errors
+    /// If the canister is not stopped, or the file is not a stable memory.
+    pub async fn load_stable_memory(&self, canister: Principal, file: &Path) -> Result<()> {
+        let body = serde_json::json!({ "canister": canister, "file": file });
+        let _: serde_json::Value = self.post("stable_memory", &body).await?;
         Ok(())
     }
 

@@ -9,6 +9,7 @@ pub mod chaos;
 pub mod control;
 pub mod deploy;
 pub mod figures;
+pub mod large_state;
 pub mod market;
 pub mod narrate;
 pub mod network;

@@ -505,7 +505,7 @@ impl Market {
 }
 
 /// The built module of a canister.
-fn wasm(name: &str) -> Result<PathBuf> {
+pub(crate) fn wasm(name: &str) -> Result<PathBuf> {
     static BUILT: std::sync::OnceLock<Result<Vec<xtask::canisters::Canister>, String>> =
         std::sync::OnceLock::new();
     let built = BUILT.get_or_init(|| {

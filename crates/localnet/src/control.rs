@@ -2,8 +2,10 @@
 //! that a test works against any network and learns from `GET /_/status` what this one can do. See the crate's
 //! documentation for the endpoints.
 
+use crate::canister::RunStatus;
 use crate::faults::FaultRequest;
 use crate::http::{App, json_error};
+use crate::stable::StableMemory;
 use crate::subnet::{FIRST_CANISTER, canister_id};
 use axum::body::Bytes;
 use axum::extract::{Query, State};
@@ -11,9 +13,11 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use candid::Principal;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// The routes.
@@ -29,6 +33,7 @@ pub fn routes() -> Router<App> {
         .route("/_/tick", post(tick))
         .route("/_/hold", post(hold))
         .route("/_/waiting", get(waiting))
+        .route("/_/stable_memory", post(load_stable_memory))
 }
 
 fn answer<T: serde::Serialize>(asked: Result<T, crate::executor::Stopped>) -> Response {
@@ -56,7 +61,7 @@ async fn status(State(app): State<App>) -> Response {
                 json!({
                     "implementation": "emc-localnet",
                     "version": env!("CARGO_PKG_VERSION"),
-                    "capabilities": ["time", "faults", "log", "hold"],
+                    "capabilities": ["time", "faults", "log", "hold", "stable_memory"],
                     "root_key": root_key,
                     "time_ns": crate::clock::wall_ns(),
                     "canister_time_ns": subnet.clock.now(),
@@ -174,6 +179,46 @@ async fn waiting(State(app): State<App>) -> Response {
             })
             .await,
     )
+}
+
+#[derive(Deserialize)]
+struct Load {
+    canister: Principal,
+    file: PathBuf,
+}
+
+/// Gives a stopped canister the content of a file as its stable memory. Its heap stays as it is, so that an upgrade has
+/// to follow before it is started again.
+async fn load_stable_memory(State(app): State<App>, body: Bytes) -> Response {
+    let Load { canister, file } = match parse(&body) {
+        Ok(parsed) => parsed,
+        Err(refused) => return *refused,
+    };
+    let name = file.display().to_string();
+    let read = tokio::task::spawn_blocking(move || StableMemory::from_file(&file)).await;
+    let memory = match read {
+        Ok(Ok(memory)) => memory,
+        Ok(Err(error)) => {
+            return json_error(StatusCode::BAD_REQUEST, format!("{name}: {error}"));
+        }
+        Err(error) => return json_error(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+    };
+    let loaded = app.executor.ask(move |subnet| {
+        let found = subnet.canisters.get_mut(&canister);
+        let Some(found) = found.filter(|c| matches!(c.status, RunStatus::Stopped)) else {
+            return Err(format!(
+                "{canister} is not a canister that is stopped: stop it first"
+            ));
+        };
+        let pages = memory.pages();
+        found.stable = memory;
+        Ok(pages)
+    });
+    match loaded.await {
+        Ok(Ok(pages)) => Json(json!({ "pages": pages })).into_response(),
+        Ok(Err(wrong)) => json_error(StatusCode::BAD_REQUEST, wrong),
+        Err(stopped) => json_error(StatusCode::INTERNAL_SERVER_ERROR, stopped.to_string()),
+    }
 }
 
 /// Runs what is due and ready until nothing is left, or for ten seconds.

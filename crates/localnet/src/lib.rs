@@ -57,7 +57,8 @@
 //! | `POST /_/faults` | `{"kind", "caller", "callee", "method", "skip": 0, "count": 1, "delay_s"}` | `{"id": n}` |
 //! | `GET /_/faults` | | the list, each with `fired` |
 //! | `DELETE /_/faults` | | forgets all |
-//! | `GET /_/log` | `?after=n` | executed messages: `n`, `canister_time_ns`, `canister`, `caller`, `kind`, `method`, `instructions`, `dirty_pages`, `outcome`; the last 100,000 |
+//! | `GET /_/log` | `?after=n` | executed messages and queries: `n`, `canister_time_ns`, `canister`, `caller`, `kind`, `method`, `instructions`, `dirty_pages`, `outcome`; the last 100,000 |
+//! | `POST /_/stable_memory` | `{"canister": "aaaaa-aa", "file": "/path"}` | gives a stopped canister a file of this machine as its stable memory; upgrade it before it is started: `{"pages": n}` |
 //!
 //! Faults strike calls between canisters (absent filters match all): `reject` (not delivered, SYS_TRANSIENT),
 //! `trap_callee` (runs, then traps and is undone; on users' requests too), `lose_reply` (runs and commits, the caller

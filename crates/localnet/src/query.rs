@@ -2,6 +2,7 @@
 
 use crate::execute::{Entry, Ran};
 use crate::limits::{MAX_QUERY_DEPTH, QUERY_INSTRUCTIONS};
+use crate::message_log::Executed;
 use crate::reject::{Reject, Response};
 use crate::subnet::Subnet;
 use crate::system_api::{Execution, Mode, OutgoingCall};
@@ -72,6 +73,20 @@ impl Subnet {
         // Nested queries get no certificate, as on a subnet.
         execution.certificate = above.is_empty().then(|| canister.data_certificate(&keys));
         let ran = canister.run(&Entry::Export(export), execution);
+        self.log.push(Executed {
+            n: 0,
+            canister_time_ns: ran.execution.time,
+            canister: id.to_text(),
+            caller: ran.execution.caller.to_text(),
+            kind: "query",
+            method: ran.execution.method.clone(),
+            instructions: ran.instructions,
+            dirty_pages: 0,
+            outcome: ran
+                .outcome
+                .as_ref()
+                .map_or_else(ToString::to_string, |()| "ok".to_string()),
+        });
         above.push(id);
         let response = self.finish_query(id, ran, above);
         above.pop();

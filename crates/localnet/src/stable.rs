@@ -2,6 +2,7 @@
 //! the message (or the whole upgrade) commits or rolls back. Pages never written take no room.
 
 use std::collections::HashMap;
+use std::io::{self, Read};
 
 /// Bytes of a page of stable memory, as canisters count them.
 pub const WASM_PAGE: u64 = 65536;
@@ -27,6 +28,33 @@ pub struct StableMemory {
 }
 
 impl StableMemory {
+    /// A memory with the content of a file, committed. Pages of zeros take no room.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is not a whole number of pages, at most 500 GiB.
+    pub fn from_file(path: &std::path::Path) -> io::Result<Self> {
+        let mut file = std::fs::File::open(path)?;
+        let bytes = file.metadata()?.len();
+        let pages = bytes / WASM_PAGE;
+        if bytes % WASM_PAGE != 0 || pages > MAX_PAGES {
+            let message = format!(
+                "{bytes} bytes are not a whole number of pages of {WASM_PAGE} bytes, at most 500 GiB"
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        }
+        let mut chunks = Vec::with_capacity(pages as usize);
+        for _ in 0..pages {
+            let mut chunk: Chunk = Box::new([0; WASM_PAGE as usize]);
+            file.read_exact(&mut chunk[..])?;
+            chunks.push(chunk.iter().any(|byte| *byte != 0).then_some(chunk));
+        }
+        Ok(Self {
+            pages,
+            chunks,
+            ..Self::default()
+        })
+    }
+
     /// Size in pages of 64 KiB.
     pub fn pages(&self) -> u64 {
         self.pages
@@ -154,6 +182,22 @@ mod tests {
         assert_eq!(read(&m, 65542, 5000), vec![0; 5000]);
         assert_eq!(m.grow(1), Some(2));
         assert_eq!(read(&m, 2 * 65536, 8), [0; 8]);
+    }
+
+    #[test]
+    fn a_file_of_whole_pages_becomes_a_memory_and_no_other_does() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let mut bytes = vec![0; 3 * WASM_PAGE as usize];
+        bytes[70_000] = 7;
+        std::fs::write(file.path(), &bytes).expect("written");
+        let mut m = StableMemory::from_file(file.path()).expect("whole pages");
+        assert_eq!((m.pages(), read(&m, 69_999, 3)), (3, vec![0, 7, 0]));
+        assert!(m.chunks[0].is_none() && m.chunks[1].is_some());
+        m.write(70_000, &[8]).expect("inside");
+        m.rollback();
+        assert_eq!(read(&m, 70_000, 1), [7]);
+        std::fs::write(file.path(), &bytes[1..]).expect("written");
+        assert!(StableMemory::from_file(file.path()).is_err());
     }
 
     #[test]

@@ -57,6 +57,30 @@ async fn a_bounded_wait_ends_at_its_deadline_and_a_late_answer_is_dropped() {
 }
 
 #[tokio::test]
+async fn a_stopped_canister_takes_a_file_as_its_stable_memory() {
+    let s = Setting::new().await;
+    let id = s.install().await;
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), vec![1u8; 900 << 16]).expect("written");
+    let path = file.path().to_str().expect("text");
+    let body = format!(r#"{{"canister":"{id}","file":"{path}"}}"#);
+    let load = |body: &str| s.control("POST", "/_/stable_memory", body);
+    let (status, why) = load(&body);
+    assert_eq!(status, 400, "it runs: {why}");
+    s.management().stop_canister(&id).await.expect("stopped");
+    assert_eq!(load(&body), (200, serde_json::json!({ "pages": 900 })));
+    std::fs::write(file.path(), [1u8; 100]).expect("written");
+    assert_eq!(load(&body).0, 400, "not a whole page");
+    s.upgrade(id, false).await.expect("upgraded");
+    s.management().start_canister(&id).await.expect("started");
+    assert!(s.state(id).await.4 >= 900, "{:?}", s.state(id).await);
+    let (_, log) = s.control("GET", "/_/log", "");
+    let queries = log.as_array().expect("a list").iter();
+    let queries: Vec<_> = queries.filter(|e| e["kind"] == "query").collect();
+    assert!(!queries.is_empty() && queries.iter().all(|e| e["method"] == "state"));
+}
+
+#[tokio::test]
 async fn each_fault_strikes_as_described() {
     let s = Setting::new().await;
     let (a, b) = (s.install().await, s.install().await);

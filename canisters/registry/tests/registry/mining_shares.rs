@@ -41,7 +41,7 @@ fn divided(lines: &[(u8, u128, u32, bool)], pool: u128, upgrades: &[usize]) -> (
         }
         closing::step(&mut state);
     }
-    let day = newest(&state);
+    let day = crate::mining::newest(&state);
     assert!(day.available.0 <= pool);
     let given = day.to_miners.0 + day.to_validators.0;
     assert!(given <= day.available.0, "never more than there is");
