@@ -311,13 +311,16 @@ async fn the_command_shows_the_pool_and_gets_earnings_out() -> Result<()> {
     mine.control.advance(DAY).await?;
     mine.closed(first).await?;
 
+    let meter = mine.meter.principal().to_text();
     let status = home.emc(&["mining", "status"]).await?.done()?;
     status.says(&[
         "3000000 EMC",
         "50000 EMC a day from",
         "45000 EMC can be withdrawn",
+        "rolled over",
+        "5000 EMC",
+        &meter,
     ])?;
-    status.says(&["rolled over", "5000 EMC", &mine.meter.principal().to_text()])?;
     let history = home
         .emc(&["mining", "history", "--json"])
         .await?
@@ -349,6 +352,6 @@ async fn the_command_shows_the_pool_and_gets_earnings_out() -> Result<()> {
     fund.says(&["sent 45000 EMC", "3000000 EMC now"])?;
     ensure!(mine.in_pool().await? == POOL);
     let shown = home.emc(&["parameters", "show"]).await?.done()?;
-    shown.says(&["mining escrows", &mine.meter.principal().to_text()])?;
+    shown.says(&["mining escrows", &meter])?;
     mine.scene.check().await
 }

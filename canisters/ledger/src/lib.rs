@@ -98,7 +98,8 @@ fn start(ledger: Result<Ledger, ConfigError>) {
 }
 
 #[init]
-fn init(mut args: LedgerArgs) {
+fn init(args: LedgerArgs) {
+    let mut args = args;
     let resolved = match &mut args {
         LedgerArgs::Init(args) => args.resolve(find_canister),
         LedgerArgs::Upgrade(_) => Ok(()),
