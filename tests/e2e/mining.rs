@@ -310,7 +310,7 @@ async fn the_command_shows_the_pool_and_gets_earnings_out() -> Result<()> {
 
     let meter = mine.meter.principal().to_text();
     let status = home.emc(&["mining", "status"]).await?.done()?;
-    let status = status.says(&[
+    status.says(&[
         "3000000 EMC",
         "50000 EMC a day from",
         "45000 EMC can be withdrawn",

@@ -189,6 +189,29 @@ impl Market {
         Ok(id)
     }
 
+    /// Deploys one more escrow on the same registry and ledger.
+    ///
+    /// # Errors
+    /// If it cannot be built or the network refuses.
+    pub async fn another_escrow(&self) -> Result<Principal> {
+        let args = EscrowArgs::Init(EscrowInit {
+            ledger: Some(self.ids.ledger),
+            registry: Some(self.ids.registry),
+            governor: None,
+            treasury: None,
+            settings: None,
+            delay: Some(Seconds(0)),
+        });
+        let id = self.deploy("escrow", Encode!(&args)?).await?;
+        let escrow = self.connection.escrow(id);
+        let ready = async || {
+            let info = escrow.info().await?;
+            Ok((info.nonce.is_some() && info.feed_time.is_some()).then_some(()))
+        };
+        until(Duration::from_secs(60), "the escrow to be ready", ready).await?;
+        Ok(id)
+    }
+
     /// Upgrades a canister to the code that this repository has for it: stop, upgrade, start.
     ///
     /// # Errors
@@ -419,18 +442,22 @@ impl Market {
     /// # Errors
     /// What does not add up, with the figures.
     pub async fn check_conservation(&self) -> Result<()> {
-        self.check_escrow().await?;
+        self.check_escrow(self.ids.escrow).await?;
         self.check_registry().await?;
         self.check_pool().await
     }
 
-    async fn check_escrow(&self) -> Result<()> {
+    /// Checks that what an escrow owes is what came in less what went out, and that its account backs it.
+    ///
+    /// # Errors
+    /// What does not add up, with the figures.
+    pub async fn check_escrow(&self, id: Principal) -> Result<()> {
         let ledger = self.connection.ledger(self.ids.ledger);
-        let escrow = self.connection.escrow(self.ids.escrow);
+        let escrow = self.connection.escrow(id);
         // Two queries see two moments; a movement between them is not a loss, so the pair is read until it is still.
         for _ in 0..50 {
             let before = escrow.totals().await?;
-            let held = ledger.balance(self.ids.escrow).await?;
+            let held = ledger.balance(id).await?;
             let after = escrow.totals().await?;
             let parts = [
                 before.available,

@@ -81,6 +81,17 @@ impl HandNode {
         })
     }
 
+    /// The same node in another escrow of the same registry.
+    pub fn in_escrow(&self, market: &Market, escrow: candid::Principal) -> Self {
+        Self {
+            node: self.node.clone(),
+            owner: self.owner.clone(),
+            escrow: market.client(&self.node).escrow(escrow),
+            model: self.model.clone(),
+            escrow_id: escrow,
+        }
+    }
+
     /// Says to the registry that it is there: after a quarter of an hour of silence a node counts as gone.
     ///
     /// # Errors

@@ -2,8 +2,9 @@
 
 use crate::HandNode;
 use emc_client::Error;
-use emc_protocol::JobId;
 use emc_protocol::audit::{AuditPhase, AuditTask, CommitArgs, Probe, RevealArgs, Vote};
+use emc_protocol::canonical::{self, Writer};
+use emc_protocol::{JobId, JobInput};
 use std::collections::BTreeMap;
 
 /// What a hand validator says of a result.
@@ -28,6 +29,30 @@ fn difference(job: JobId, probe: &Probe) -> i32 {
     let mixed =
         probe.decoy.rotate_left(17) ^ u64::from(probe.position).wrapping_mul(0x9e37_79b9) ^ job;
     (mixed % 30_000) as i32 - 10_000
+}
+
+/// The paper model: what it answers follows from the input and the seed, as a real model's answer does, and from nothing
+/// else.
+pub fn paper_answer(input: &JobInput, seed: u64, tokens: usize) -> Vec<u32> {
+    let mut writer = Writer::new("emc-devnet-paper-model");
+    writer.raw(&canonical::input_bytes(input));
+    writer.u64(seed);
+    let hash = writer.sha256();
+    (0..tokens)
+        .map(|at| u32::from(hash[at % 32]) + (at / 32) as u32)
+        .collect()
+}
+
+/// What whoever runs the paper model finds.
+pub fn runs_the_paper_model(task: &AuditTask) -> Opinion {
+    let right = task.input.as_ref().is_some_and(|input| {
+        paper_answer(input, task.seed, task.output.ids.len()) == task.output.ids
+    });
+    if right {
+        Opinion::Within
+    } else {
+        Opinion::Outside
+    }
 }
 
 /// A vote on a task; `noise` is the validator's own rounding, thousandths of a logit.
@@ -57,10 +82,22 @@ impl HandNode {
     /// # Errors
     /// The escrow's refusals.
     pub async fn cast(&self, ballots: &mut Ballots, opinion: Opinion) -> Result<usize, Error> {
-        let mut done = 0;
         if opinion == Opinion::Silent {
             return Ok(0);
         }
+        self.cast_as(ballots, |_| opinion).await
+    }
+
+    /// The same, where the opinion follows from the task: [`runs_the_paper_model`], say.
+    ///
+    /// # Errors
+    /// The escrow's refusals.
+    pub async fn cast_as(
+        &self,
+        ballots: &mut Ballots,
+        opinion: impl Fn(&AuditTask) -> Opinion,
+    ) -> Result<usize, Error> {
+        let mut done = 0;
         let me = self.node.principal();
         let key = me.as_slice();
         let (noise, salt) = (i32::from(key[0] % 90), [key[1]; 32]);
@@ -69,7 +106,7 @@ impl HandNode {
             match audit.phase {
                 Some(AuditPhase::Commit) => {
                     let task = self.escrow.audit_task(audit.job_id).await?;
-                    let vote = vote(&task, opinion, noise);
+                    let vote = vote(&task, opinion(&task), noise);
                     let commitment = vote
                         .commitment(self.escrow.id(), at.0, at.1, me, &salt)
                         .to_vec();

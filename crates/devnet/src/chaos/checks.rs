@@ -173,6 +173,11 @@ async fn accounts(stage: &Stage) -> Result<()> {
     for canister in [market.ids.escrow, market.ids.registry] {
         in_ledger += ledger.balance(canister).await?.0;
     }
+    let pool = market
+        .anonymous()
+        .registry(market.ids.registry)
+        .mining_pool();
+    in_ledger += ledger.balance(pool).await?.0;
     let supply = ledger.icrc1_total_supply().await?;
     ensure!(
         in_ledger == supply.0 && supply <= SUPPLY,

@@ -38,8 +38,7 @@ pub async fn run(seed: u64) -> Result<Tally> {
         let made = trouble.make(&mut stage, &mut dice, &mut tally).await;
         made.with_context(at)?;
         let advance = Duration::from_secs(dice.between(0, 10));
-        let closing = trouble.is_waiting();
-        let done = stage.step(&mut dice, &mut tally, closing, advance).await;
+        let done = stage.step(&mut dice, &mut tally, false, advance).await;
         done.with_context(at)?;
     }
     trouble.end(&mut stage, &mut tally).await?;

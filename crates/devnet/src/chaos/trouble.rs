@@ -69,18 +69,14 @@ const OF_USERS: [&str; 8] = [
 ];
 /// Longest delay of a call or an answer, seconds.
 const LATEST: u64 = 20;
-/// Least and greatest jump, seconds: beyond what makes leases lapse, and what makes the feed stale.
+/// Least and greatest jump, seconds: beyond what counts as an outage, and what makes the feed stale.
 const JUMP: (u64, u64) = (400, 4_000);
-/// Steps that may pass until nobody has anything in hand and time can jump.
-const PATIENCE: u32 = 20;
 
 /// What is wrong at the moment.
 #[derive(Default)]
 pub struct Trouble {
     /// Steps until what is stopped is started again.
     stopped_for: u64,
-    /// Steps left in which time may still jump, once nobody has anything in hand.
-    jump_within: Option<u32>,
 }
 
 impl Trouble {
@@ -107,9 +103,6 @@ impl Trouble {
                 stage.held.control().fault(&fault).await?;
             }
         }
-        if let Some(left) = self.jump_within {
-            return self.jump(left, stage, dice, tally).await;
-        }
         if !stage.stopped.is_empty() {
             return Ok(());
         }
@@ -124,34 +117,9 @@ impl Trouble {
                 upgrade(stage, which).await?;
                 tally.strike(KINDS[9], 1);
             }
-            10..=12 => self.jump_within = Some(PATIENCE),
+            10..=12 => jump(stage, dice, tally).await?,
             _ => {}
         }
-        Ok(())
-    }
-
-    /// True while a jump of time waits for everybody to have finished: nothing new should be begun.
-    pub fn is_waiting(&self) -> bool {
-        self.jump_within.is_some()
-    }
-
-    /// Jumps, if nobody would lose by it: within a jump no node can answer.
-    async fn jump(
-        &mut self,
-        left: u32,
-        stage: &mut Stage,
-        dice: &mut Dice,
-        tally: &mut Tally,
-    ) -> Result<()> {
-        self.jump_within = left.checked_sub(1);
-        if !stage.stopped.is_empty() || !stage.is_quiet() || stage.in_hand().await? > 0 {
-            return Ok(());
-        }
-        let by = Duration::from_secs(dice.between(JUMP.0, JUMP.1));
-        debug!(?by, "time jumps");
-        stage.held.control().advance(by).await?;
-        self.jump_within = None;
-        tally.strike(KINDS[10], 1);
         Ok(())
     }
 
@@ -170,6 +138,15 @@ impl Trouble {
         stage.held.control().clear_faults().await?;
         start(stage).await
     }
+}
+
+/// The network stands still for a while: an outage, by which nobody may lose what he has in hand.
+async fn jump(stage: &mut Stage, dice: &mut Dice, tally: &mut Tally) -> Result<()> {
+    let by = Duration::from_secs(dice.between(JUMP.0, JUMP.1));
+    debug!(?by, "time jumps");
+    stage.held.control().advance(by).await?;
+    tally.strike(KINDS[10], 1);
+    Ok(())
 }
 
 /// A fault of a kind, at a place, that strikes soon or a little later.
