@@ -30,6 +30,7 @@ async fn requesters_spread_over_two_escrows_and_one_node_serves_both() -> Result
             MINIMUM_STAKE,
         )
         .await?;
+    market.feed_arrived_in(second).await?;
     let twin = node.in_escrow(market, second);
     let registry = market.anonymous().registry(market.ids.registry);
     let shown = registry.node(id).await?;

@@ -340,13 +340,21 @@ impl Market {
     /// # Errors
     /// If it does not within a minute.
     pub async fn feed_arrived(&self) -> Result<()> {
+        self.feed_arrived_in(self.ids.escrow).await
+    }
+
+    /// The same for another escrow of the registry.
+    ///
+    /// # Errors
+    /// If it does not within a minute.
+    pub async fn feed_arrived_in(&self, escrow: Principal) -> Result<()> {
         let newest = self
             .connection
             .registry(self.ids.registry)
             .info()
             .await?
             .sequence;
-        let escrow = self.connection.escrow(self.ids.escrow);
+        let escrow = self.connection.escrow(escrow);
         // The escrow pulls every few seconds; where time can be moved, nobody needs to wait for that.
         if let Some(control) = self.network.control() {
             control.advance(Duration::from_secs(6)).await?;
