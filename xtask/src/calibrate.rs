@@ -23,6 +23,9 @@ pub struct Options {
     /// Tokens of an answer, at most
     #[arg(long, default_value_t = 64)]
     tokens: u32,
+    /// Write the answers of all into this file, and check none of them: tests/data/answers has such a file
+    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    record: Option<PathBuf>,
     /// Everything that was measured as JSON instead of the tables
     #[arg(long)]
     json: bool,
@@ -56,6 +59,10 @@ fn command(paths: &Paths, options: &Options) -> Result<Command> {
     if let Some(count) = options.count {
         command.arg(format!("--count={count}"));
     }
+    if let Some(record) = &options.record {
+        let path = absolute(record).context("the path of the record is empty")?;
+        command.arg("--record").arg(path);
+    }
     if options.json {
         command.arg("--json");
     }
@@ -75,6 +82,7 @@ mod tests {
             prompts: Some("p.txt".into()),
             count: Some(7),
             tokens: 32,
+            record: None,
             json: true,
         };
         let command = command(&paths, &options).expect("there is a working directory");

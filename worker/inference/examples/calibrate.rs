@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use emc_inference::calibration::{Options, PROMPTS, run};
+use emc_inference::calibration::{Options, PROMPTS, record, run};
 
 /// Measures how far honest machines are apart on a model, and how far cheats are from them.
 #[derive(Parser)]
@@ -23,6 +23,9 @@ struct Arguments {
     /// Tokens of an answer, at most.
     #[arg(long, default_value_t = 64)]
     tokens: u32,
+    /// Write the answers of all into this file, and check none of them.
+    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    record: Option<PathBuf>,
     /// Everything that was measured as JSON instead of the tables.
     #[arg(long)]
     json: bool,
@@ -49,6 +52,14 @@ fn main() -> Result<()> {
         tokens: arguments.tokens,
     };
     let begin = Instant::now();
+    if let Some(file) = &arguments.record {
+        let answers = record(&options, |step| {
+            eprintln!("{:5.0} s  {step}", begin.elapsed().as_secs_f64());
+        })?;
+        let lines: Result<Vec<String>, _> = answers.iter().map(serde_json::to_string).collect();
+        let text = format!("[\n{}\n]\n", lines?.join(",\n"));
+        return std::fs::write(file, text).with_context(|| format!("writing {}", file.display()));
+    }
     let report = run(&options, |step| {
         eprintln!("{:5.0} s  {step}", begin.elapsed().as_secs_f64());
     })?;

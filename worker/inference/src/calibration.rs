@@ -13,6 +13,7 @@ mod terms;
 
 use std::path::PathBuf;
 
+pub use answers::Recorded;
 pub use report::{Judged, Probed, Report, Row};
 pub use terms::{Level, Outcome, Terms};
 
@@ -43,18 +44,7 @@ pub fn run(options: &Options, mut progress: impl FnMut(&str)) -> Result<Report> 
             "calibration needs four prompts and 16 tokens at least, and says little below twenty prompts".into(),
         ));
     }
-    let mut answers = Vec::new();
-    for (name, stack) in Stack::authors() {
-        progress(&format!("answers of {name}"));
-        let model = stack.load(&options.model)?;
-        answers.extend(answers::of_stack(&model, name, stack, options)?);
-    }
-    progress("answers of other cheats");
-    let model = Stack::Packed.load(&options.model)?;
-    let altered = answers::altered(&model, &answers, options)?;
-    drop(model);
-    answers.extend(altered);
-
+    let answers = answers_of_all(options, &mut progress)?;
     let mut votes = Vec::new();
     for (name, stack) in Stack::verifiers() {
         progress(&format!("{} answers checked by {name}", answers.len()));
@@ -66,6 +56,35 @@ pub fn run(options: &Options, mut progress: impl FnMut(&str)) -> Result<Report> 
     progress("validators that use a smaller model");
     let lazy = lazy::votes(&answers, options)?;
     Ok(report::make(options, &answers, &votes, &lazy))
+}
+
+/// The answers alone, unchecked: for tests in which somebody delivers them.
+///
+/// # Errors
+/// If the model cannot be loaded or run.
+pub fn record(options: &Options, mut progress: impl FnMut(&str)) -> Result<Vec<Recorded>> {
+    let answers = answers_of_all(options, &mut progress)?;
+    Ok(answers
+        .iter()
+        .map(|answer| answer.recorded(&options.prompts))
+        .collect())
+}
+
+fn answers_of_all(
+    options: &Options,
+    progress: &mut impl FnMut(&str),
+) -> Result<Vec<answers::Answered>> {
+    let mut answers = Vec::new();
+    for (name, stack) in Stack::authors() {
+        progress(&format!("answers of {name}"));
+        let model = stack.load(&options.model)?;
+        answers.extend(answers::of_stack(&model, name, stack, options)?);
+    }
+    progress("answers of other cheats");
+    let model = Stack::Packed.load(&options.model)?;
+    let altered = answers::altered(&model, &answers, options)?;
+    answers.extend(altered);
+    Ok(answers)
 }
 
 /// What the author of an answer is.

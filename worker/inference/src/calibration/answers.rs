@@ -43,7 +43,58 @@ pub(crate) struct Vote {
     pub is_formed: bool,
 }
 
+/// An answer with what it was asked for, as a file keeps it. Thousandths where a job has thousandths.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Recorded {
+    /// Who made it.
+    pub author: &'static str,
+    /// What that is.
+    pub kind: Kind,
+    /// The question.
+    pub prompt: String,
+    /// The length of its prompt in tokens.
+    pub prompt_tokens: usize,
+    /// What the parameters of the job say.
+    pub max_tokens: u32,
+    /// Temperature, in thousandths.
+    pub temperature_milli: u32,
+    /// Tokens kept; 0 for all.
+    pub top_k: u32,
+    /// In thousandths.
+    pub top_p_milli: u32,
+    /// In thousandths.
+    pub min_p_milli: u32,
+    /// The seed of sampling.
+    pub seed: u64,
+    /// The answer's tokens.
+    pub ids: Vec<u32>,
+    /// True if it claims to have ended by itself.
+    pub stopped: bool,
+    /// Its text.
+    pub text: String,
+}
+
 impl Answered {
+    /// As a file keeps it.
+    pub(super) fn recorded(&self, prompts: &[String]) -> Recorded {
+        let milli = |value: f64| (value * 1_000.0).round() as u32;
+        Recorded {
+            author: self.author,
+            kind: self.kind,
+            prompt: prompts[self.prompt].clone(),
+            prompt_tokens: self.prompt_ids.len(),
+            max_tokens: self.params.max_tokens,
+            temperature_milli: milli(self.params.temperature),
+            top_k: self.params.top_k,
+            top_p_milli: milli(self.params.top_p),
+            min_p_milli: milli(self.params.min_p),
+            seed: self.params.seed,
+            ids: self.ids.clone(),
+            stopped: self.reason == FinishReason::Stop,
+            text: self.text.clone(),
+        }
+    }
+
     /// The positions that are probed, the same for every validator.
     fn probes(&self, answer: usize) -> Vec<Probe> {
         let draw = |index: u32| block(answer as u64, Domain::Token, index, 0);
