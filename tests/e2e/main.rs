@@ -16,6 +16,7 @@ mod manifests;
 mod mining;
 mod mining_rounds;
 mod outages;
+mod recorded_cheats;
 mod stake;
 mod stake_at_risk;
 mod two_escrows;

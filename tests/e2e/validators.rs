@@ -7,9 +7,10 @@ use emc_devnet::worker::{ModelSource, Worker};
 use emc_devnet::{DevNetwork, HandNode, Market};
 use emc_protocol::audit::{Audit, AuditSettings, AuditTerms, GapLevel, Verdict};
 use emc_protocol::escrow::Settings;
+use emc_protocol::mining::MiningSettings;
 use emc_protocol::model::ModelTerms;
 use emc_protocol::{
-    Assurance, FinishReason, Job, JobId, JobState, ModelRef, Parameters, Role, SubmitJob,
+    Assurance, FinishReason, Job, JobId, JobState, ModelRef, Parameters, Role, Seconds, SubmitJob,
     TextOutput, Tokens, Usage,
 };
 use emc_tests::Scene;
@@ -20,11 +21,18 @@ use std::time::Duration;
 const VALIDATORS: usize = 3;
 
 /// A market in which three validators are enough, with a listed model.
-async fn market_of(seed: u64, source: &ModelSource, terms: ModelTerms) -> Result<Scene> {
+pub async fn market_of(seed: u64, source: &ModelSource, terms: ModelTerms) -> Result<Scene> {
     let settings = Settings {
         audit: Some(AuditSettings {
             least_owners: VALIDATORS as u32,
+            // Real models on a busy machine take their time.
+            commit_window: Seconds(900),
             ..AuditSettings::default()
+        }),
+        // No probe round comes in between.
+        mining: Some(MiningSettings {
+            rounds_per_day: 0,
+            ..MiningSettings::default()
         }),
         ..Settings::default()
     };
@@ -46,7 +54,7 @@ async fn market_of(seed: u64, source: &ModelSource, terms: ModelTerms) -> Result
 }
 
 /// Nodes that run, registered and staked; all of them are started before any is waited for.
-async fn nodes(
+pub async fn nodes(
     scene: &Scene,
     source: &ModelSource,
     folder: &Path,
@@ -79,15 +87,15 @@ fn checked(scene: &Scene, text: &str, parameters: Parameters) -> SubmitJob {
     }
 }
 
-async fn submit(scene: &Scene, job: SubmitJob) -> Result<JobId> {
+pub async fn submit(scene: &Scene, job: SubmitJob) -> Result<JobId> {
     let reply = scene.escrow(&scene.alice).submit_job(job).await?;
     Ok(reply.job_id)
 }
 
 /// Waits until a job is final, checking conservation all the while; with its audit.
-async fn ended(scene: &Scene, id: JobId) -> Result<(Job, Audit)> {
+pub async fn ended(scene: &Scene, id: JobId) -> Result<(Job, Audit)> {
     let escrow = scene.escrow(&scene.alice);
-    until(Duration::from_secs(90), "the job to end", async || {
+    until(Duration::from_secs(240), "the job to end", async || {
         let job = scene.job(id).await?;
         scene.check().await?;
         let last = [JobState::Settled, JobState::Refunded, JobState::Undecided];
@@ -101,7 +109,7 @@ async fn ended(scene: &Scene, id: JobId) -> Result<(Job, Audit)> {
 }
 
 /// Checks that a job was upheld by votes that were all accepted and paid.
-fn upheld(job: &Job, audit: &Audit) -> Result<()> {
+pub fn upheld(job: &Job, audit: &Audit) -> Result<()> {
     ensure!(job.state == Some(JobState::Settled), "{job:?}\n{audit:?}");
     ensure!(audit.verdict == Some(Verdict::Upheld) && audit.drawn);
     let seats = || audit.rounds.iter().flat_map(|round| &round.seats);
@@ -111,7 +119,7 @@ fn upheld(job: &Job, audit: &Audit) -> Result<()> {
 }
 
 /// Checks that a job was overturned by everybody, in two rounds.
-fn overturned(job: &Job, audit: &Audit) -> Result<()> {
+pub fn overturned(job: &Job, audit: &Audit) -> Result<()> {
     ensure!(job.state == Some(JobState::Refunded), "{job:?}\n{audit:?}");
     ensure!(audit.verdict == Some(Verdict::Overturned) && audit.rounds.len() == 2);
     let seats = || audit.rounds.iter().flat_map(|round| &round.seats);

@@ -58,7 +58,12 @@ pub fn draw(state: &mut State, now: Timestamp, random: &[u8; 32]) {
         return;
     };
     let mut round = *state.round.get();
-    let since = round.drawn.max(part.begins);
+    // Before the first draw of all there was nobody who could have drawn.
+    let drawn = match round.drawn {
+        Timestamp(0) => now,
+        drawn => drawn,
+    };
+    let since = drawn.max(part.begins);
     let (elapsed, left) = (
         now.0.saturating_sub(since.0),
         part.last.0.saturating_sub(since.0),

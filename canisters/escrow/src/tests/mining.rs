@@ -354,6 +354,20 @@ fn each_part_of_the_day_has_one_round_at_a_moment_that_differs() {
 }
 
 #[test]
+fn an_escrow_that_was_just_installed_does_not_make_up_for_the_time_before() {
+    let mut chance = super::sequences::Chance::new(9);
+    for _ in 0..50 {
+        let mut world = minable();
+        world.now = begins(epoch(world.now) + 1).after(Seconds(50 * 60));
+        world.pull();
+        let mut random = [0; 32];
+        random[..8].copy_from_slice(&chance.next().to_le_bytes());
+        mining_round::draw(&mut world.state, world.now, &random);
+        assert_eq!(world.state.round.get().number, 0);
+    }
+}
+
+#[test]
 fn the_moments_are_spread_evenly() {
     let mut quarters = [0u32; 4];
     let mut chance = super::sequences::Chance::new(7);
