@@ -218,3 +218,31 @@ async fn a_flood_of_notify_deposit_is_slowed_and_moves_nothing() -> Result<()> {
     scene.ask("Do you still serve me?").await?;
     scene.check().await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_callback_cannot_be_aimed_at_anybody() -> Result<()> {
+    let scene = Scene::set(216).await?;
+    let alice = scene.escrow(&scene.alice);
+    // Who is no canister cannot be called back, whoever pays.
+    for payer in [None, Some(scene.market.ids.ledger)] {
+        let job = SubmitJob {
+            notify: Some(true),
+            payer,
+            ..scene.question("Call the ledger!")
+        };
+        let expected = match payer {
+            None => code::INVALID,
+            Some(_) => code::NOT_DELEGATED,
+        };
+        scene.refused(expected, alice.submit_job(job)).await?;
+    }
+    // A job of hers that ends calls nobody: the ledger has no message from the escrow by it.
+    let job = scene.ask("And now?").await?;
+    alice.cancel_job(job.job_id).await?;
+    if let Some(control) = scene.market.network.control() {
+        control.pass(Duration::from_secs(60)).await?;
+        let log = control.log(0).await?;
+        ensure!(log.iter().all(|line| line.method != "emc_job_done"));
+    }
+    scene.check().await
+}
