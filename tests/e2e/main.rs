@@ -5,6 +5,7 @@ mod adversaries_requesters;
 mod adversaries_validators;
 mod audits;
 mod cli_chat;
+mod cli_escrow;
 mod cli_money;
 mod dapps;
 mod deliveries;

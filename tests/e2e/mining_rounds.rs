@@ -2,23 +2,24 @@
 //! the day's report, and what it earns; buying from oneself earns nothing.
 
 use anyhow::{Context, Result, ensure};
-use emc_devnet::market::until;
+use emc_devnet::market::{MINIMUM_STAKE, until};
 use emc_devnet::votes::{Ballots, Opinion, paper_answer, runs_the_paper_model};
+use emc_devnet::worker::{ModelSource, Worker};
 use emc_devnet::{Control, DevNetwork, HandNode, Market};
 use emc_protocol::audit::AuditSettings;
 use emc_protocol::escrow::Settings;
 use emc_protocol::job::MiningRole;
 use emc_protocol::mining::{self, MiningSettings};
-use emc_protocol::{JobState, Lease, Seconds, error::code};
+use emc_protocol::{JobState, Lease, Role, Seconds, error::code};
 use emc_tests::Scene;
-use emc_tests::auditing::with_validators;
+use emc_tests::auditing::{paper_terms, with_validators};
 use std::time::Duration;
 
 /// A market with twelve rounds a day, in which half of the probes have twins with wrong answers.
-async fn market(seed: u64) -> Result<Market> {
+async fn market(seed: u64, sample_rate: u16) -> Result<Market> {
     let settings = Settings {
         audit: Some(AuditSettings {
-            sample_rate: 5_000,
+            sample_rate,
             ..AuditSettings::default()
         }),
         mining: Some(MiningSettings {
@@ -57,7 +58,8 @@ async fn answer(node: &HandNode, lease: &Lease) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn power_shown_in_a_round_is_paid_by_the_pool_and_trade_is_not() -> Result<()> {
-    let (scene, worker, validators) = with_validators(market(231).await?, 8, 1_000_000).await?;
+    let (scene, worker, validators) =
+        with_validators(market(231, 5_000).await?, 8, 1_000_000).await?;
     let control = emc_tests::control!(scene.market);
     let registry = scene.market.anonymous().registry(scene.market.ids.registry);
     // Somebody buys from himself all day long.
@@ -188,4 +190,51 @@ async fn canaries(scene: &Scene, from: u64) -> Result<usize> {
         found += usize::from(job.is_ok_and(|job| job.mining == Some(MiningRole::Canary)));
     }
     Ok(found)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_mines_without_being_told_to() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let source = ModelSource::echo(Duration::ZERO)?;
+    let mut model = source.publication();
+    model.terms = Some(paper_terms(1_000_000));
+    // Hardly anything is drawn: no validator here runs this model.
+    let scene = Scene::with_model(market(232, 1).await?, model).await?;
+    let control = emc_tests::control!(scene.market);
+    scene.market.list(&scene.model).await?;
+    scene.market.hand_validators(8, &scene.model).await?;
+    let owner = scene.market.person_with("owner", MINIMUM_STAKE).await?;
+    let (market, folder) = (&scene.market, folder.path());
+    let roles = [Role::Compute];
+    let mut worker = Worker::start_as(market, folder, &owner, &source, &scene.model, &roles)?;
+    worker.until_registered(market).await?;
+    market.stake(&owner, worker.node(), MINIMUM_STAKE).await?;
+    market.feed_arrived().await?;
+
+    let escrow = scene.escrow(&scene.alice);
+    let probe = until(
+        Duration::from_secs(120),
+        "a probe to be answered",
+        async || {
+            control.pass(Duration::from_secs(20)).await?;
+            for id in 1..=escrow.info().await?.jobs {
+                // Before it is final nobody but the node sees it; a twin is drawn and waits for validators.
+                if let Ok(job) = escrow.get_job(id, None).await
+                    && job.mining == Some(MiningRole::Probe)
+                    && job.state == Some(JobState::Settled)
+                {
+                    return Ok(Some(job));
+                }
+            }
+            Ok(None)
+        },
+    )
+    .await?;
+    ensure!(
+        probe.usage.is_some_and(|usage| usage.output_tokens > 0),
+        "{probe:?}"
+    );
+    ensure!(probe.charged.is_some_and(|charged| charged.is_zero()) && probe.postings.is_empty());
+    worker.stop().await?;
+    scene.check().await
 }

@@ -1,9 +1,10 @@
 //! Outages, and an escrow that runs out of cycles: what was begun goes on, and nobody loses by it.
 
 use anyhow::{Result, ensure};
-use emc_protocol::JobState;
+use emc_devnet::HandNode;
 use emc_protocol::error::code;
 use emc_protocol::escrow::Settings;
+use emc_protocol::{JobState, SubmitJob};
 use emc_tests::Scene;
 use std::time::Duration;
 
@@ -46,7 +47,12 @@ async fn a_lease_that_nobody_keeps_ends_all_the_same_after_an_outage() -> Result
 async fn with_few_cycles_no_job_begins_and_what_was_begun_ends() -> Result<()> {
     let scene = Scene::set(63).await?;
     let node = scene.market.hand_node("node", &scene.model).await?;
-    let job = scene.ask("Quick, before it is too late!").await?;
+    let alice = scene.escrow(&scene.alice);
+    let begun = SubmitJob {
+        request_key: Some(HandNode::bytes(1)),
+        ..scene.question("Quick, before it is too late!")
+    };
+    let job = alice.submit_job(begun.clone()).await?;
     let lease = node.claim_one().await?;
     let much = Settings {
         cycles_reserve: Some(u64::MAX),
@@ -54,8 +60,12 @@ async fn with_few_cycles_no_job_begins_and_what_was_begun_ends() -> Result<()> {
     };
     let governor = scene.escrow(&scene.market.governor);
     governor.set_parameters(Some(much), None).await?;
+    let repeated = alice.submit_job(begun).await?;
+    ensure!(
+        repeated.repeated && repeated.job_id == job.job_id,
+        "a repetition begins nothing"
+    );
     let late = scene.question("And now?");
-    let alice = scene.escrow(&scene.alice);
     scene
         .refused(code::LOW_CYCLES, alice.submit_job(late))
         .await?;

@@ -192,7 +192,11 @@ fn quote(args: QuoteArgs) -> Result<Quote, ApiError> {
 #[update]
 fn submit_job(job: SubmitJob) -> Result<SubmitReply, ApiError> {
     let caller = enter()?;
-    read(|state| guard::enough_cycles(state, canister_cycle_balance()))?;
+    read(|state| match request_key::is_known(state, caller, &job) {
+        // A repetition begins nothing new.
+        true => Ok(()),
+        false => guard::enough_cycles(state, canister_cycle_balance()),
+    })?;
     let reply = change(|state| submit::submit(state, now(), caller, job));
     timers::arm();
     reply

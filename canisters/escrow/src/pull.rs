@@ -21,6 +21,10 @@ use std::cell::Cell;
 
 /// Pages of one pull; the next one goes on.
 const PAGES: usize = 5;
+/// Callbacks that may wait for their answers at the same time.
+const CALLBACKS: usize = 100;
+/// Seconds that a callback may take.
+const CALLBACK_TIMEOUT: u32 = 10;
 
 /// Pulls what has changed, a bounded number of pages.
 pub async fn pull_feed() {
@@ -134,11 +138,6 @@ pub async fn fetch_secret() -> bool {
     });
     true
 }
-
-/// Callbacks that may wait for their answers at the same time.
-const CALLBACKS: usize = 100;
-/// Seconds that a callback may take.
-const CALLBACK_TIMEOUT: u32 = 10;
 
 /// Counts a callback, also where the code after it traps.
 struct CallingBack;

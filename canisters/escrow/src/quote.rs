@@ -86,6 +86,7 @@ pub fn quote(state: &State, now: Timestamp, args: &QuoteArgs) -> Result<Quote, A
         highest_max_price: highest.map(|highest| Tokens(highest.0.saturating_add(audit_fee.0))),
         waiting: waiting.jobs,
         begins_in: pace::time(state, number, waiting.output_tokens, nodes),
+        // One node does a job; without any there is nothing to say.
         takes: pace::time(state, number, max_tokens.into(), nodes.min(1)),
         check: (assurance != Assurance::None).then(|| {
             let chance = submit::chance(&settings, assurance);

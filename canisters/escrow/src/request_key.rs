@@ -6,7 +6,7 @@ use crate::state::{RequestKey, State};
 use candid::Principal;
 use emc_protocol::canonical::{self, Writer};
 use emc_protocol::{
-    ApiError, ErrorDetail, JobId, ModelRef, SubmitJob, Timestamp, error::code, limits,
+    ApiError, ErrorDetail, JobId, ModelRef, Seconds, SubmitJob, Timestamp, error::code, limits,
 };
 use ic_stable_structures::Storable;
 use ic_stable_structures::storable::Blob;
@@ -57,6 +57,13 @@ pub fn find(
     .with(ErrorDetail::Job { job_id: id }))
 }
 
+/// True if a submission's key names a job already.
+pub fn is_known(state: &State, caller: Principal, job: &SubmitJob) -> bool {
+    let key = job.request_key.as_deref();
+    key.and_then(|key| read(caller, key).ok())
+        .is_some_and(|key| state.request_keys.contains_key(&key))
+}
+
 /// True if a submission asks for what the job is. Salt, seed and version count only where they are given.
 fn is_same(record: &JobRecord, job: &SubmitJob, input: &[u8]) -> bool {
     let mut hash = Writer::new(canonical::INPUT_DOMAIN);
@@ -67,6 +74,11 @@ fn is_same(record: &JobRecord, job: &SubmitJob, input: &[u8]) -> bool {
         version: Some(record.model_version),
     };
     let deadline = job.deadline.unwrap_or(limits::DEADLINE_DEFAULT);
+    let allowed = match record.allowed {
+        // Written before the time was: there was no outage then either.
+        0 => record.deadline.since(record.created),
+        seconds => Seconds(seconds),
+    };
     let payer = job.payer.unwrap_or(record.submitter());
     record.requester == payer
         && record.notify == job.notify.unwrap_or_default()
@@ -74,7 +86,7 @@ fn is_same(record: &JobRecord, job: &SubmitJob, input: &[u8]) -> bool {
         && record.parameters_hash == canonical::parameters_hash(&model, &job.parameters)
         && record.max_price == job.max_price
         && record.assurance() == job.assurance.unwrap_or_default()
-        && record.allowed == deadline.0
+        && allowed == deadline
         && record.visibility() == job.visibility.unwrap_or_default()
         && job.model.version.is_none_or(|v| v == record.model_version)
         && job.seed.is_none_or(|seed| seed == record.seed)

@@ -55,18 +55,18 @@ fn sight(
 /// A job that everybody may know of. One of a probe round is nobody's business before it is final: a validator could
 /// tell by it what is a twin.
 pub(crate) fn shown(state: &State, id: JobId) -> Result<JobRecord, ApiError> {
-    let hidden = |job: &JobRecord| job.mining.is_some() && !job.stage.is_final();
-    state.job(id).and_then(|job| match hidden(&job) {
-        true => Err(state::no_job(id)),
-        false => Ok(job),
-    })
+    shown_to(state, None, id)
 }
 
-/// The node of a probe round's job, which may see it.
-fn worker(state: &State, id: JobId) -> Option<Principal> {
-    let job = state.jobs.get(&id)?;
-    let own = job.mining.is_some_and(|mining| !mining.canary);
-    own.then(|| job.attempts.last().map(|attempt| attempt.node))?
+/// The same for somebody: a node sees its own job of a round, but no twin of it.
+fn shown_to(state: &State, caller: Option<Principal>, id: JobId) -> Result<JobRecord, ApiError> {
+    let job = state.job(id)?;
+    let hidden = job.mining.is_some() && !job.stage.is_final();
+    let own = || !job.is_canary() && job.attempts.last().map(|attempt| attempt.node) == caller;
+    match hidden && !(caller.is_some() && own()) {
+        true => Err(state::no_job(id)),
+        false => Ok(job),
+    }
 }
 
 /// A job as a caller may see it.
@@ -79,10 +79,7 @@ pub fn get_job(
     id: JobId,
     capability: Option<&[u8]>,
 ) -> Result<Job, ApiError> {
-    let mut job = match worker(state, id) {
-        worker if worker == Some(caller) => state.job(id)?,
-        _ => shown(state, id)?,
-    };
+    let mut job = shown_to(state, Some(caller), id)?;
     outage::move_times(state, &mut job);
     let sight = sight(state, id, &job, caller, capability);
     Ok(view(state, id, &job, sight))

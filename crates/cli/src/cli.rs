@@ -141,7 +141,7 @@ pub enum Command {
     /// What the pool pays for computing power
     #[command(subcommand)]
     Mining(mining::Mining),
-    /// The registry's parameters
+    /// What the governors of the registry and of the escrow set
     #[command(subcommand)]
     Parameters(parameters::Parameters),
     /// The network and its canisters

@@ -109,7 +109,7 @@ pub struct Lease {
     /// The salt of the hashes, 32 bytes.
     #[serde(with = "serde_bytes")]
     pub salt: Vec<u8>,
-    /// The node's own price at the moment of the claim.
+    /// The node's own price at the moment of the claim; zero for a job of a probe round (`docs/mining.md`).
     pub price: Price,
     /// The most that can be charged.
     pub max_charge: Tokens,
@@ -198,6 +198,6 @@ pub struct DeliverReply {
     pub state: Option<crate::JobState>,
     /// What the node's owner was paid.
     pub paid: Tokens,
-    /// The receipt's number in the log.
+    /// The receipt's number in the log. A job of a probe round has no receipt: then the number that the next one gets.
     pub receipt: u64,
 }

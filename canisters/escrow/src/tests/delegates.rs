@@ -3,7 +3,7 @@
 use super::errand_actions::dapp;
 use super::invariants::check;
 use super::world::*;
-use crate::{delegate, guard, view};
+use crate::{delegate, guard, request_key, view};
 use emc_protocol::account::SetDelegate;
 use emc_protocol::error::code;
 use emc_protocol::*;
@@ -166,6 +166,24 @@ fn a_repeated_submission_names_the_same_payer() {
     };
     assert_eq!(code_of(world.submit(dapp(0), other)), code::KEY_REUSED);
     check(&world);
+}
+
+#[test]
+fn a_key_is_known_once_its_job_is_there_and_to_its_own_caller_only() {
+    let mut world = funded();
+    let job = SubmitJob {
+        request_key: Some(vec![1].into()),
+        ..ask("What is the time?", 64)
+    };
+    let known = |world: &World, caller| request_key::is_known(&world.state, caller, &job);
+    assert!(!known(&world, requester(0)));
+    world.submit(requester(0), job.clone()).unwrap();
+    assert!(known(&world, requester(0)) && !known(&world, requester(1)));
+    let without = SubmitJob {
+        request_key: None,
+        ..job.clone()
+    };
+    assert!(!request_key::is_known(&world.state, requester(0), &without));
 }
 
 #[test]

@@ -54,6 +54,11 @@ fn while_a_round_is_open_every_miner_gets_jobs_of_its_own_and_afterwards_none() 
         assert_eq!(leases.len(), 2);
         for lease in leases {
             assert_eq!(
+                lease.price,
+                Price::default(),
+                "it asks nothing and owes nothing"
+            );
+            assert_eq!(
                 (lease.max_charge, lease.until),
                 (Tokens(0), world.state.round.get().until)
             );
