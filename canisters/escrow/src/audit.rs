@@ -126,7 +126,7 @@ pub fn show(state: &State, id: JobId) -> Result<Audit, ApiError> {
                 number,
                 seed: round.seed.to_vec(),
                 drawn: round.drawn,
-                candidates: round.candidates.iter().map(Candidate::from).collect(),
+                candidates: candidates(state, id, number),
                 seats: round
                     .seats
                     .iter()
@@ -138,6 +138,11 @@ pub fn show(state: &State, id: JobId) -> Result<Audit, ApiError> {
             .collect(),
         verdict: audit.verdict.map(Verdict::from),
     })
+}
+
+fn candidates(state: &State, id: JobId, round: u32) -> Vec<Candidate> {
+    let listed = state.candidates.get(&(id, round)).unwrap_or_default();
+    listed.0.iter().map(Candidate::from).collect()
 }
 
 /// Votes are shown once nobody can copy them any more.
@@ -179,6 +184,23 @@ fn terms(job: &JobRecord) -> AuditTerms {
     )
 }
 
+/// The record of a delivered result that waits for its draw.
+pub(crate) fn begun(job: &JobRecord, positions: u32) -> AuditRecord {
+    AuditRecord {
+        positions,
+        levels: terms(job).levels.len() as u32,
+        ..AuditRecord::default()
+    }
+}
+
+/// Deletes everything of a job's audit.
+pub(crate) fn delete(state: &mut State, id: JobId) {
+    let audit = state.audits.remove(&id).unwrap_or_default();
+    for round in 1..=audit.rounds.len() as u32 {
+        state.candidates.remove(&(id, round));
+    }
+}
+
 // --- what validators do ---
 
 /// Commits to a vote. Repeating the same commitment changes nothing.
@@ -196,8 +218,7 @@ pub fn commit(
             ApiError::invalid("commitment", "32 bytes, the hash of docs/spec/audit.md")
         })?;
     let id = args.job_id;
-    let mut job = due::catch_up(state, now, id)?;
-    let (mut audit, at) = seat(state, id, args.round, caller)?;
+    let (mut audit, at) = seat(state, now, id, args.round, caller)?;
     let round = audit.rounds.last_mut().ok_or_else(|| not_yours(id))?;
     match round.seats[at].commitment {
         Some(before) if before == commitment => return Ok(()),
@@ -213,6 +234,7 @@ pub fn commit(
         None => round.seats[at].commitment = Some(commitment),
     }
     if round.seats.iter().all(|seat| seat.commitment.is_some()) {
+        let mut job = due::catch_up(state, now, id)?;
         begin_reveal(state, now, id, &mut job, round);
         state.jobs.insert(id, job);
     }
@@ -236,9 +258,8 @@ pub fn reveal(
         .as_slice()
         .try_into()
         .map_err(|_| ApiError::invalid("salt", "the 32 bytes of the commitment"))?;
-    let mut job = due::catch_up(state, now, id)?;
-    let (mut audit, at) = seat(state, id, args.round, caller)?;
-    check_shape(&args.vote, &audit, &job, id)?;
+    let (mut audit, at) = seat(state, now, id, args.round, caller)?;
+    check_shape(&args.vote, &audit, id)?;
     let escrow = state.config().escrow;
     let round = audit.rounds.last_mut().ok_or_else(|| not_yours(id))?;
     if !round.revealing {
@@ -257,22 +278,30 @@ pub fn reveal(
         .seats
         .iter()
         .all(|seat| seat.commitment.is_none() || seat.vote.is_some());
-    state.audits.insert(id, audit);
-    if complete {
-        end_round(state, now, id, &mut job);
-        state.jobs.insert(id, job);
+    if !complete {
+        state.audits.insert(id, audit);
+        return Ok(());
     }
+    let mut job = due::catch_up(state, now, id)?;
+    end_round(state, now, id, &mut job, audit);
+    state.jobs.insert(id, job);
     Ok(())
 }
 
-/// The running round of a job and the caller's place in it.
+/// The running round of a job and the caller's place in it. What is due for the job is done first; while its phase has
+/// time left, nothing is, and the job's record need not be read.
 fn seat(
-    state: &State,
+    state: &mut State,
+    now: Timestamp,
     id: JobId,
     round: u32,
     caller: Principal,
 ) -> Result<(AuditRecord, usize), ApiError> {
-    let audit = state.audits.get(&id).ok_or_else(|| not_yours(id))?;
+    let mut audit = state.audits.get(&id).ok_or_else(|| not_yours(id))?;
+    if audit.rounds.last().is_none_or(|last| last.until <= now) {
+        due::catch_up(state, now, id)?;
+        audit = state.audits.get(&id).ok_or_else(|| not_yours(id))?;
+    }
     let running = audit
         .rounds
         .last()
@@ -288,13 +317,8 @@ fn not_yours(id: JobId) -> ApiError {
     ApiError::new(code::NOT_YOUR_AUDIT, message)
 }
 
-fn check_shape(
-    vote: &Vote,
-    audit: &AuditRecord,
-    job: &JobRecord,
-    id: JobId,
-) -> Result<(), ApiError> {
-    let (probes, levels) = (probe_count(audit), terms(job).levels.len());
+fn check_shape(vote: &Vote, audit: &AuditRecord, id: JobId) -> Result<(), ApiError> {
+    let (probes, levels) = (probe_count(audit), audit.levels as usize);
     let counts_fit = vote
         .above
         .iter()
@@ -325,7 +349,7 @@ pub(crate) fn phase_over(state: &mut State, now: Timestamp, id: JobId, job: &mut
             begin_reveal(state, now, id, job, round);
             state.audits.insert(id, audit);
         }
-        _ => end_round(state, now, id, job),
+        _ => end_round(state, now, id, job, audit),
     }
 }
 
@@ -353,8 +377,13 @@ fn wait_until(state: &mut State, id: JobId, job: &mut JobRecord, until: Option<T
 }
 
 /// A round waits for nobody any more.
-fn end_round(state: &mut State, now: Timestamp, id: JobId, job: &mut JobRecord) {
-    let mut audit = state.audits.get(&id).unwrap_or_default();
+fn end_round(
+    state: &mut State,
+    now: Timestamp,
+    id: JobId,
+    job: &mut JobRecord,
+    mut audit: AuditRecord,
+) {
     let (terms, usage) = (
         terms(job),
         job.usage.map(|usage| usage.0).unwrap_or_default(),

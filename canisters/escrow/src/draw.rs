@@ -149,7 +149,6 @@ fn open_round(state: &mut State, now: Timestamp, id: JobId, job: &mut JobRecord,
     audit.rounds.push(RoundRecord {
         seed: *seed,
         drawn: now,
-        candidates,
         seats,
         revealing: false,
         until,
@@ -157,6 +156,9 @@ fn open_round(state: &mut State, now: Timestamp, id: JobId, job: &mut JobRecord,
         over: empty,
     });
     state.audits.insert(id, audit);
+    state
+        .candidates
+        .insert((id, number), CandidatesRecord(candidates));
     if empty {
         return audit::finish(state, now, id, job, VerdictRecord::Undecided);
     }

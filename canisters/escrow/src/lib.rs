@@ -48,7 +48,7 @@ pub mod view;
 pub mod withdraw;
 
 use crate::canister::{change, limits, now, read};
-use candid::Principal;
+use candid::{Principal, candid_method};
 use emc_protocol::account::{Delegate, SetDelegate, WithdrawReply, deposit_subaccount};
 use emc_protocol::audit::{Audit, AuditSummary, AuditTask, CommitArgs, RevealArgs};
 use emc_protocol::escrow::{EscrowArgs, EscrowInfo, Quote, QuoteArgs, ReceiptProof, ReceiptRecord};
@@ -131,28 +131,32 @@ fn enter() -> Result<Principal, ApiError> {
 
 /// Credits EMC that the caller has approved to this canister (ICRC-2). May answer `pending`: it then resolves by
 /// itself.
-#[update]
+#[update(encode_with = "emc_reply::encode", hidden = true)]
+#[candid_method(update)]
 async fn deposit(args: DepositArgs) -> Result<DepositReply, ApiError> {
     calls::deposit(enter()?, args).await
 }
 
 /// Credits what was transferred to a beneficiary's deposit account; exactly what is swept from there. Anyone may call
 /// it.
-#[update]
+#[update(encode_with = "emc_reply::encode", hidden = true)]
+#[candid_method(update)]
 async fn notify_deposit(beneficiary: Principal) -> Result<DepositReply, ApiError> {
     enter()?;
     calls::notify_deposit(beneficiary).await
 }
 
 /// Pays out of the caller's available balance. May answer `pending`: it then resolves by itself.
-#[update]
+#[update(encode_with = "emc_reply::encode", hidden = true)]
+#[candid_method(update)]
 async fn withdraw(args: WithdrawArgs) -> Result<WithdrawReply, ApiError> {
     let caller = enter()?;
     calls::withdraw(caller, movement::Source::Available(caller), args).await
 }
 
 /// Pays out of the treasury; the treasury's principal only.
-#[update]
+#[update(encode_with = "emc_reply::encode", hidden = true)]
+#[candid_method(update)]
 async fn withdraw_treasury(args: WithdrawArgs) -> Result<WithdrawReply, ApiError> {
     let caller = enter()?;
     let source = read(|state| withdraw::treasury(state, caller))?;
@@ -189,7 +193,8 @@ fn quote(args: QuoteArgs) -> Result<Quote, ApiError> {
 }
 
 /// Asks for a job and locks the most it may cost. With a request key a repeated call is harmless.
-#[update]
+#[update(encode_with = "emc_reply::encode", hidden = true)]
+#[candid_method(update)]
 fn submit_job(job: SubmitJob) -> Result<SubmitReply, ApiError> {
     let caller = enter()?;
     read(|state| match request_key::is_known(state, caller, &job) {
@@ -203,7 +208,8 @@ fn submit_job(job: SubmitJob) -> Result<SubmitReply, ApiError> {
 }
 
 /// Cancels a job: free while no node has it, else the progress shown so far is paid.
-#[update]
+#[update(encode_with = "emc_reply::encode", hidden = true)]
+#[candid_method(update)]
 fn cancel_job(job: JobId) -> Result<(), ApiError> {
     let caller = enter()?;
     let cancelled = change(|state| cancel::cancel(state, now(), caller, job)).map(drop);
@@ -212,7 +218,8 @@ fn cancel_job(job: JobId) -> Result<(), ApiError> {
 }
 
 /// Lets somebody submit jobs that the caller pays, up to a limit; a limit of zero takes the permission away.
-#[update]
+#[update(encode_with = "emc_reply::encode", hidden = true)]
+#[candid_method(update)]
 fn set_delegate(args: SetDelegate) -> Result<(), ApiError> {
     let caller = enter()?;
     change(|state| delegate::set(state, now(), caller, &args))
@@ -252,7 +259,8 @@ fn work_available(models: Vec<ModelRef>) -> Result<Vec<WorkSummary>, ApiError> {
 }
 
 /// Takes jobs; the escrow chooses which, the oldest that fit.
-#[update]
+#[update(encode_with = "emc_reply::encode", hidden = true)]
+#[candid_method(update)]
 fn claim(args: ClaimArgs) -> Result<Vec<Lease>, ApiError> {
     let caller = enter()?;
     let leases = change(|state| claim::claim(state, now(), caller, &args));
@@ -261,7 +269,8 @@ fn claim(args: ClaimArgs) -> Result<Vec<Lease>, ApiError> {
 }
 
 /// Renews a lease and shows a partial answer, at most every two seconds.
-#[update]
+#[update(encode_with = "emc_reply::encode", hidden = true)]
+#[candid_method(update)]
 fn extend(args: ExtendArgs) -> Result<ExtendReply, ApiError> {
     let caller = enter()?;
     let reply = change(|state| lease::extend(state, now(), caller, args));
@@ -270,7 +279,8 @@ fn extend(args: ExtendArgs) -> Result<ExtendReply, ApiError> {
 }
 
 /// Gives a lease back.
-#[update]
+#[update(encode_with = "emc_reply::encode", hidden = true)]
+#[candid_method(update)]
 fn decline(args: DeclineArgs) -> Result<(), ApiError> {
     let caller = enter()?;
     limits(|limits| guard::enter_decline(limits, now(), caller))?;
@@ -280,14 +290,16 @@ fn decline(args: DeclineArgs) -> Result<(), ApiError> {
 }
 
 /// Uploads a part of an output that is too large for one message, before `deliver`.
-#[update]
+#[update(encode_with = "emc_reply::encode", hidden = true)]
+#[candid_method(update)]
 fn upload_chunk(args: ChunkArgs) -> Result<(), ApiError> {
     let caller = enter()?;
     change(|state| deliver::upload_chunk(state, now(), caller, args)).map(drop)
 }
 
 /// Delivers a result with its signed receipt, and is paid.
-#[update]
+#[update(encode_with = "emc_reply::encode", hidden = true)]
+#[candid_method(update)]
 fn deliver(args: DeliverArgs) -> Result<DeliverReply, ApiError> {
     let caller = enter()?;
     let reply = change(|state| deliver::deliver(state, now(), caller, &args))?;
@@ -312,7 +324,8 @@ fn audit_task(job: JobId) -> Result<AuditTask, ApiError> {
 }
 
 /// Commits to a vote.
-#[update]
+#[update(encode_with = "emc_reply::encode", hidden = true)]
+#[candid_method(update)]
 fn commit_vote(args: CommitArgs) -> Result<(), ApiError> {
     let caller = enter()?;
     let reply = change(|state| audit::commit(state, now(), caller, &args));
@@ -322,7 +335,8 @@ fn commit_vote(args: CommitArgs) -> Result<(), ApiError> {
 }
 
 /// Reveals a vote that the caller has committed to.
-#[update]
+#[update(encode_with = "emc_reply::encode", hidden = true)]
+#[candid_method(update)]
 fn reveal_vote(args: RevealArgs) -> Result<(), ApiError> {
     let caller = enter()?;
     let reply = change(|state| audit::reveal(state, now(), caller, args));
@@ -334,7 +348,8 @@ fn reveal_vote(args: RevealArgs) -> Result<(), ApiError> {
 // --- the governor ---
 
 /// Announces a change of parameters, in place of one that is pending; the governor's.
-#[update]
+#[update(encode_with = "emc_reply::encode", hidden = true)]
+#[candid_method(update)]
 fn set_parameters(change: EscrowParameters) -> Result<EscrowInfo, ApiError> {
     let caller = enter()?;
     self::change(|state| {
@@ -344,7 +359,8 @@ fn set_parameters(change: EscrowParameters) -> Result<EscrowInfo, ApiError> {
 }
 
 /// Withdraws the change of parameters that is pending; the governor's.
-#[update]
+#[update(encode_with = "emc_reply::encode", hidden = true)]
+#[candid_method(update)]
 fn cancel_parameters() -> Result<EscrowInfo, ApiError> {
     let caller = enter()?;
     change(|state| {

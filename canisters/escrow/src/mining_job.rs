@@ -4,6 +4,7 @@
 //! Some have a twin: the same answer, given to another prompt and seed, of which it is known that it is wrong. Only
 //! validators see it. Who finds it right has not looked.
 
+use crate::audit;
 use crate::bond;
 use crate::draw;
 use crate::lease;
@@ -186,11 +187,7 @@ pub(crate) fn make_twin(state: &mut State, id: JobId, job: &JobRecord, positions
     }
     state.inputs.insert(twin, bytes);
     state.outputs.insert(twin, output);
-    let audit = AuditRecord {
-        positions,
-        ..AuditRecord::default()
-    };
-    state.audits.insert(twin, audit);
+    state.audits.insert(twin, audit::begun(&record, positions));
     draw::request(state, twin, Draw::First);
     state.count(|counts| {
         counts.reserved = counts.reserved.saturating_sub(1);
@@ -218,7 +215,7 @@ pub(crate) fn lapse(state: &mut State, now: Timestamp, id: JobId, job: &mut JobR
 /// Deletes a job of a round for good: nobody paid for it, and what it showed is in the sums.
 pub(crate) fn delete(state: &mut State, id: JobId) {
     state.jobs.remove(&id);
-    state.audits.remove(&id);
+    audit::delete(state, id);
 }
 
 /// The numbers of rounds that are over, forgotten, at most `limit`; how many.

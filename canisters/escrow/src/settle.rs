@@ -2,6 +2,7 @@
 //! back; or split, where an audit decided nothing. All of them close the job: it leaves every queue and index, and its
 //! input is deleted.
 
+use crate::audit;
 use crate::bond;
 use crate::callback;
 use crate::delegate;
@@ -43,11 +44,7 @@ pub(crate) fn await_draw(
     job.stage = Stage::Delivered;
     job.lease_until = None;
     job.charge = Some(charge);
-    let record = AuditRecord {
-        positions,
-        ..AuditRecord::default()
-    };
-    state.audits.insert(id, record);
+    state.audits.insert(id, audit::begun(job, positions));
     draw::request(state, id, Draw::First);
 }
 

@@ -6,7 +6,7 @@
 //! | 0-9 | layout, config, counts, feed, clock, log of parameters |
 //! | 10-19 | books |
 //! | 20-39 | jobs: records, inputs, outputs, previews, uploads, indices, queues; draws, audits, delegations, callbacks |
-//! | 40-59 | nodes and models, from the feed; bonds, reports to the registry; mining |
+//! | 40-59 | nodes and models, from the feed; bonds, reports to the registry; mining; candidates of audits |
 //! | 60-69 | receipts and the nodes of their Merkle range (62 held a running hash before the first release) |
 //! | 70-79 | the journal of ledger calls |
 
@@ -78,6 +78,7 @@ const POWER: MemoryId = MemoryId::new(52);
 const EPOCHS: MemoryId = MemoryId::new(53);
 const MINING_REPORTED: MemoryId = MemoryId::new(54);
 const PACE: MemoryId = MemoryId::new(55);
+const CANDIDATES: MemoryId = MemoryId::new(56);
 const RECEIPT_INDEX: MemoryId = MemoryId::new(60);
 const RECEIPT_DATA: MemoryId = MemoryId::new(61);
 const RECEIPT_NODES: MemoryId = MemoryId::new(63);
@@ -86,7 +87,7 @@ const JOURNAL_ENTRIES: MemoryId = MemoryId::new(71);
 const JOURNAL_DUE: MemoryId = MemoryId::new(72);
 
 /// The memories that grow with the number of jobs, by name.
-const GROWING: [(&str, MemoryId); 24] = [
+const GROWING: [(&str, MemoryId); 25] = [
     ("accounts", ACCOUNTS),
     ("jobs", JOBS),
     ("inputs", INPUTS),
@@ -101,6 +102,7 @@ const GROWING: [(&str, MemoryId); 24] = [
     ("key_expiry", KEY_EXPIRY),
     ("draws", DRAWS),
     ("audits", AUDITS),
+    ("candidates", CANDIDATES),
     ("assigned", ASSIGNED),
     ("nodes", NODES),
     ("bonds", BONDS),
@@ -179,6 +181,8 @@ pub struct State {
     /// What waits for random bytes, by number.
     pub(crate) draws: Map<u64, DrawRequest>,
     pub(crate) audits: Map<JobId, AuditRecord>,
+    /// Who could be drawn, by job and round.
+    pub(crate) candidates: Map<(JobId, u32), CandidatesRecord>,
     /// Seats in running rounds: the round, by validator and job.
     pub(crate) assigned: Map<(Principal, JobId), u32>,
     /// Who may spend what of whose balance, by account and delegate.
@@ -302,6 +306,7 @@ impl State {
             key_expiry: Map::init(map(KEY_EXPIRY)),
             draws: Map::init(map(DRAWS)),
             audits: Map::init(map(AUDITS)),
+            candidates: Map::init(map(CANDIDATES)),
             assigned: Map::init(map(ASSIGNED)),
             delegations: Map::init(map(DELEGATIONS)),
             delegates: Map::init(map(DELEGATES)),

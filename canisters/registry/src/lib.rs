@@ -29,7 +29,7 @@ pub mod state;
 pub mod terms;
 pub mod unbonding;
 
-use candid::Principal;
+use candid::{Principal, candid_method};
 use emc_protocol::feed::{Changes, ChangesArgs};
 use emc_protocol::mining::{EpochSummary, MiningStatus, NodeEpoch};
 use emc_protocol::model::{ModelFilter, ModelPage, ModelTerms, PublishModel};
@@ -78,7 +78,8 @@ fn look<R>(use_it: impl FnOnce(&state::State) -> R) -> R {
     })
 }
 
-#[update]
+#[update(encode_with = "emc_reply::encode", hidden = true)]
+#[candid_method(update)]
 fn register_node(args: RegisterNode) -> Result<Node, ApiError> {
     let caller = admit("register_node")?;
     state::with(|state| {
@@ -87,7 +88,8 @@ fn register_node(args: RegisterNode) -> Result<Node, ApiError> {
     })
 }
 
-#[update]
+#[update(encode_with = "emc_reply::encode", hidden = true)]
+#[candid_method(update)]
 fn update_node(args: UpdateNode) -> Result<Node, ApiError> {
     let caller = admit("update_node")?;
     state::with(|state| {
@@ -96,19 +98,22 @@ fn update_node(args: UpdateNode) -> Result<Node, ApiError> {
     })
 }
 
-#[update]
+#[update(encode_with = "emc_reply::encode", hidden = true)]
+#[candid_method(update)]
 fn heartbeat() -> Result<(), ApiError> {
     let caller = admit("heartbeat")?;
     state::with(|state| heartbeat::heartbeat(state, time(), caller))
 }
 
-#[update]
+#[update(encode_with = "emc_reply::encode", hidden = true)]
+#[candid_method(update)]
 async fn stake(args: StakeArgs) -> Result<Node, ApiError> {
     let caller = admit("stake")?;
     ledger_calls::stake(caller, args).await
 }
 
-#[update]
+#[update(encode_with = "emc_reply::encode", hidden = true)]
+#[candid_method(update)]
 fn unstake(args: UnstakeArgs) -> Result<Node, ApiError> {
     let caller = admit("unstake")?;
     state::with(|state| {
@@ -117,43 +122,50 @@ fn unstake(args: UnstakeArgs) -> Result<Node, ApiError> {
     })
 }
 
-#[update]
+#[update(encode_with = "emc_reply::encode", hidden = true)]
+#[candid_method(update)]
 async fn withdraw_unbonded(node: Principal, id: Option<u64>) -> Result<Tokens, ApiError> {
     let caller = admit("withdraw_unbonded")?;
     ledger_calls::withdraw_unbonded(caller, node, id).await
 }
 
-#[update]
+#[update(encode_with = "emc_reply::encode", hidden = true)]
+#[candid_method(update)]
 fn publish_model(model: PublishModel) -> Result<ModelEntry, ApiError> {
     let caller = admit("publish_model")?;
     state::with(|state| catalogue::publish(state, time(), caller, model))
 }
 
-#[update]
+#[update(encode_with = "emc_reply::encode", hidden = true)]
+#[candid_method(update)]
 fn list_model(model: ModelRef) -> Result<ModelEntry, ApiError> {
     let caller = admit("list_model")?;
     state::with(|state| catalogue::list(state, caller, &model))
 }
 
-#[update]
+#[update(encode_with = "emc_reply::encode", hidden = true)]
+#[candid_method(update)]
 fn retire_model(model: ModelRef) -> Result<ModelEntry, ApiError> {
     let caller = admit("retire_model")?;
     state::with(|state| catalogue::retire(state, caller, &model))
 }
 
-#[update]
+#[update(encode_with = "emc_reply::encode", hidden = true)]
+#[candid_method(update)]
 fn set_model_terms(model: ModelRef, terms: ModelTerms) -> Result<ModelEntry, ApiError> {
     let caller = admit("set_model_terms")?;
     state::with(|state| terms::set(state, time(), caller, &model, terms))
 }
 
-#[update]
+#[update(encode_with = "emc_reply::encode", hidden = true)]
+#[candid_method(update)]
 fn report(report: Report) -> Result<ReportReply, ApiError> {
     let caller = admit("report")?;
     state::with(|state| report::report(state, time(), caller, &report))
 }
 
-#[update]
+#[update(encode_with = "emc_reply::encode", hidden = true)]
+#[candid_method(update)]
 fn unjail(node: Principal) -> Result<Node, ApiError> {
     let caller = admit("unjail")?;
     state::with(|state| {
@@ -162,7 +174,8 @@ fn unjail(node: Principal) -> Result<Node, ApiError> {
     })
 }
 
-#[update]
+#[update(encode_with = "emc_reply::encode", hidden = true)]
+#[candid_method(update)]
 fn set_parameters(parameters: RegistryParameters) -> Result<RegistryInfo, ApiError> {
     let caller = admit("set_parameters")?;
     state::with(|state| {
@@ -171,7 +184,8 @@ fn set_parameters(parameters: RegistryParameters) -> Result<RegistryInfo, ApiErr
     })
 }
 
-#[update]
+#[update(encode_with = "emc_reply::encode", hidden = true)]
+#[candid_method(update)]
 fn cancel_parameters() -> Result<RegistryInfo, ApiError> {
     let caller = admit("cancel_parameters")?;
     state::with(|state| {
@@ -215,7 +229,8 @@ fn parameter_log(start: u64, limit: u32) -> ParameterLog {
     look(|state| parameter_log::page(state, start, limit))
 }
 
-#[update]
+#[update(encode_with = "emc_reply::encode", hidden = true)]
+#[candid_method(update)]
 async fn withdraw_mining(amount: Option<Tokens>) -> Result<Tokens, ApiError> {
     let caller = admit("withdraw_mining")?;
     ledger_calls::withdraw_mining(caller, amount).await

@@ -196,6 +196,10 @@ pub struct AuditRecord {
     /// The tokens of the output that was delivered.
     #[n(4)]
     pub positions: u32,
+    /// How many counts a vote on it has: the model's levels.
+    #[n(5)]
+    #[cbor(default)]
+    pub levels: u32,
 }
 
 /// A round.
@@ -207,9 +211,7 @@ pub struct RoundRecord {
     /// When it was drawn.
     #[cbor(n(1), with = "stored::time")]
     pub drawn: Timestamp,
-    /// Everybody who could be drawn.
-    #[n(2)]
-    pub candidates: Vec<CandidateRecord>,
+    // 2 held the candidates before the first release; they have a map of their own.
     /// Who was.
     #[n(3)]
     pub seats: Vec<SeatRecord>,
@@ -226,6 +228,11 @@ pub struct RoundRecord {
     #[n(7)]
     pub over: bool,
 }
+
+/// Everybody who could be drawn for a round. Apart from it, since the round changes with every vote and these never.
+#[derive(Encode, Decode, Clone, Debug, Default, PartialEq)]
+#[cbor(transparent)]
+pub struct CandidatesRecord(#[n(0)] pub Vec<CandidateRecord>);
 
 /// A candidate.
 #[derive(Encode, Decode, Clone, Copy, Debug, PartialEq)]
@@ -509,7 +516,8 @@ stored!(
     ValidatorRecord,
     BondRecord,
     OutcomeRecord,
-    ReportRecord
+    ReportRecord,
+    CandidatesRecord
 );
 
 /// The probes of a round, which follow from its seed.
