@@ -1,0 +1,34 @@
+"""Makes the fixtures of the diffusion tests anew, all of them or those that are named.
+
+    python tools/parity/diffusion/make.py [name...]
+
+What they hold and which Python packages they need is in README.md beside this file.
+"""
+
+import sys
+
+import check_noise
+import parts
+
+FIXTURES = {
+    "sd15": parts.sd15,
+    "sd21": parts.sd21,
+    "sdxl": parts.sdxl,
+    "inpaint": parts.inpaint,
+    "lcm": parts.lcm,
+    "taesd": parts.taesd,
+}
+
+
+def main():
+    names = sys.argv[1:] or list(FIXTURES)
+    unknown = [name for name in names if name not in FIXTURES]
+    if unknown:
+        sys.exit(f"no fixture is called {', '.join(unknown)}; there are: {', '.join(FIXTURES)}")
+    check_noise.main()
+    for name in names:
+        print(name, flush=True)
+        FIXTURES[name]()
+
+
+main()
