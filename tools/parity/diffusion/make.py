@@ -9,6 +9,7 @@ import sys
 
 import check_noise
 import parts
+import schedulers
 
 FIXTURES = {
     "sd15": parts.sd15,
@@ -17,6 +18,7 @@ FIXTURES = {
     "inpaint": parts.inpaint,
     "lcm": parts.lcm,
     "taesd": parts.taesd,
+    "schedulers": schedulers.schedulers,
 }
 
 
