@@ -41,6 +41,7 @@ def write_tensors(path, tensors):
         assert tensor.dtype in (torch.int64, torch.float16) or tensor.isfinite().all(), name
         assert tensor.dtype in (torch.float32, torch.float16, torch.int64), (name, tensor.dtype)
     save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, path, {"format": "pt"})
+    path.chmod(0o644)
 
 
 def write_json(path, value):

@@ -9,6 +9,7 @@ import sys
 
 import check_noise
 import parts
+import pipelines
 import schedulers
 
 FIXTURES = {
@@ -19,6 +20,7 @@ FIXTURES = {
     "lcm": parts.lcm,
     "taesd": parts.taesd,
     "schedulers": schedulers.schedulers,
+    "pipelines.sd15": pipelines.sd15,
 }
 
 
