@@ -21,6 +21,9 @@ FIXTURES = {
     "taesd": parts.taesd,
     "schedulers": schedulers.schedulers,
     "pipelines.sd15": pipelines.sd15,
+    "pipelines.small": pipelines.small,
+    "pipelines.sd21": pipelines.sd21,
+    "pipelines.sdxl": pipelines.sdxl,
 }
 
 

@@ -201,6 +201,64 @@ def pipelines_sd15(run):
             run.case(case, inpaint, "sd15", scheduler, seed, asked(5, 7.5, strength=strength), size, mask=True)
 
 
+def pipelines_small(run):
+    """The UNets of inpaint and lcm, with sd15's other parts."""
+    inpaint, size = "StableDiffusionInpaintPipeline", (48, 64)
+    for name, scheduler, strength, seed in (
+        ("ddim", DDIM, 1.0, 41),
+        ("euler_a", EULER_A, 1.0, 42),
+        ("dpm", DPM, 0.6, 43),
+    ):
+        more = asked(5, 7.5, strength=strength)
+        case = f"inpaint.{name}.strength_{strength}"
+        run.case(case, inpaint, "sd15", scheduler, seed, more, size, mask=True, unet="inpaint")
+    text = "StableDiffusionPipeline"
+    run.case("lcm.lcm", text, "sd15", LCM, 44, asked(4, 8.0, size, None), unet="lcm")
+    run.case("lcm.lcm_1", text, "sd15", LCM, 45, asked(1, 8.0, size, None), unet="lcm")
+
+
+def pipelines_sd21(run):
+    size, text = (16, 24), "StableDiffusionPipeline"
+    v = {"prediction_type": "v_prediction"}
+    zero_snr = v | {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    for name, (kind, config), seed in (
+        ("dpmpp_2m_karras", DPM_KARRAS, 51),
+        ("ddim", DDIM, 52),
+        ("euler_a", EULER_A, 53),
+        ("pndm", PNDM, 54),
+    ):
+        run.case(f"sd21.{name}", text, "sd21", (kind, config | v), seed, asked(10, 7.5, size))
+    for name, (kind, config), seed in (("ddim", DDIM, 55), ("euler", EULER, 56)):
+        more = asked(5, 7.5, size, guidance_rescale=0.7)
+        run.case(f"sd21.zero_snr.{name}", text, "sd21", (kind, config | zero_snr), seed, more)
+    image = "StableDiffusionImg2ImgPipeline"
+    run.case("sd21.from_image", image, "sd21", (DPM_KARRAS[0], DPM_KARRAS[1] | v), 57, asked(10, 7.5, strength=0.6), size)
+
+
+def pipelines_sdxl(run):
+    size, text = (32, 40), "StableDiffusionXLPipeline"
+    sizes = {"original_size": (96, 128), "crops_coords_top_left": (8, 16), "target_size": (64, 80)}
+    run.case("sdxl.euler", text, "sdxl", EULER, 61, asked(10, 5.0, size, **sizes))
+    run.case("sdxl.no_negative", text, "sdxl", EULER, 62, asked(5, 5.0, size, None))
+    run.case("sdxl.empty_negative", text, "sdxl", EULER, 62, asked(5, 5.0, size, ""))
+    negative_sizes = {"negative_original_size": (24, 24), "negative_target_size": (64, 64)}
+    negative_sizes["negative_crops_coords_top_left"] = (4, 0)
+    run.case("sdxl.negative_sizes", text, "sdxl", EULER, 63, asked(5, 5.0, size, **sizes, **negative_sizes))
+    two = {"prompt_2": "a painting by an old master", "negative_prompt_2": "watermark"}
+    run.case("sdxl.two_prompts", text, "sdxl", EULER, 64, asked(5, 5.0, size, **two))
+    run.case("sdxl.dpmpp_2m_karras", text, "sdxl", DPM_KARRAS, 65, asked(10, 5.0, size))
+    run.case("sdxl.euler_a", text, "sdxl", EULER_A, 66, asked(5, 5.0, size))
+    run.case("sdxl.rescaled_guidance", text, "sdxl", EULER, 67, asked(5, 5.0, size, guidance_rescale=0.7))
+    run.case("sdxl.clip_skip", text, "sdxl", EULER, 68, asked(5, 5.0, size, clip_skip=1))
+    run.case("sdxl.turbo_1", text, "sdxl", TURBO, 69, asked(1, 0.0, size, None))
+    run.case("sdxl.turbo_4", text, "sdxl", TURBO, 70, asked(4, 0.0, size, None))
+    run.case("sdxl.lcm_scheduler", text, "sdxl", LCM, 71, asked(4, 1.5, size))
+    image = "StableDiffusionXLImg2ImgPipeline"
+    run.case("sdxl.from_image", image, "sdxl", EULER, 72, asked(10, 5.0, strength=0.6), size)
+    inpaint = "StableDiffusionXLInpaintPipeline"
+    run.case("sdxl.inpaint", inpaint, "sdxl", EULER, 73, asked(5, 5.0, strength=0.6), size, mask=True)
+
+
 def write(name, run):
     folder = fresh_folder("pipelines", name)
     write_tensors(folder / "expected.safetensors", run.tensors)
@@ -211,3 +269,21 @@ def sd15():
     run = Run()
     pipelines_sd15(run)
     write("sd15", run)
+
+
+def small():
+    run = Run()
+    pipelines_small(run)
+    write("small", run)
+
+
+def sd21():
+    run = Run()
+    pipelines_sd21(run)
+    write("sd21", run)
+
+
+def sdxl():
+    run = Run()
+    pipelines_sdxl(run)
+    write("sdxl", run)
