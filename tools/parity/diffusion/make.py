@@ -7,7 +7,10 @@ What they hold and which Python packages they need is in README.md beside this f
 
 import sys
 
+import transformers
+
 import check_noise
+import lora
 import parts
 import pipelines
 import schedulers
@@ -24,6 +27,8 @@ FIXTURES = {
     "pipelines.small": pipelines.small,
     "pipelines.sd21": pipelines.sd21,
     "pipelines.sdxl": pipelines.sdxl,
+    "lora.sd15": lora.sd15,
+    "lora.sdxl": lora.sdxl,
 }
 
 
@@ -32,6 +37,8 @@ def main():
     unknown = [name for name in names if name not in FIXTURES]
     if unknown:
         sys.exit(f"no fixture is called {', '.join(unknown)}; there are: {', '.join(FIXTURES)}")
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
     check_noise.main()
     for name in names:
         print(name, flush=True)

@@ -70,12 +70,12 @@ def parts(name):
     return made
 
 
-def build(kind, name, scheduler):
+def build(kind, name, scheduler, components=None):
     class_name, config = scheduler
-    more = {"requires_safety_checker": False} if "safety_checker" in parts(name) else {}
-    pipeline = getattr(diffusers, kind)(
-        **parts(name), **more, scheduler=getattr(diffusers, class_name).from_config(config)
-    )
+    components = components or parts(name)
+    more = {"requires_safety_checker": False} if "safety_checker" in components else {}
+    scheduler = getattr(diffusers, class_name).from_config(config)
+    pipeline = getattr(diffusers, kind)(**components, **more, scheduler=scheduler)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
