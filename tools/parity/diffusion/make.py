@@ -13,6 +13,7 @@ import check_noise
 import lora
 import parts
 import pipelines
+import prompts
 import schedulers
 
 FIXTURES = {
@@ -29,6 +30,7 @@ FIXTURES = {
     "pipelines.sdxl": pipelines.sdxl,
     "lora.sd15": lora.sd15,
     "lora.sdxl": lora.sdxl,
+    "prompts": prompts.prompts,
 }
 
 

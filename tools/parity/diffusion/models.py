@@ -189,6 +189,9 @@ SCHEDULERS = {
 # The last convolution is softened so that predicted noise and images stay within a few units.
 UNET_GAINS = [("conv_out.weight", 1.5)]
 VAE_GAINS = [("decoder.conv_out.weight", 0.7)]
+TEXT_GAINS = [("token_embedding.weight", 1.5)]
+# Embeddings need a mean clearly off zero, as real ones have it: prompt weights are evened out by a quotient of means.
+TEXT_SHIFTS = [("position_embedding.weight", 0.3), ("final_layer_norm.bias", -0.2)]
 
 
 def unet(name):
@@ -203,7 +206,7 @@ def text_encoder(path):
     config = TEXT_ENCODERS[path]
     projects = config["architectures"] == ["CLIPTextModelWithProjection"]
     kind = CLIPTextModelWithProjection if projects else CLIPTextModel
-    return fill(kind(CLIPTextConfig(**config)), path, [("token_embedding.weight", 1.5)])
+    return fill(kind(CLIPTextConfig(**config)), path, TEXT_GAINS, TEXT_SHIFTS)
 
 
 def published_text_keys(model):

@@ -14,7 +14,7 @@ PROMPTS = {
     "marks": "A portrait, 8k!! it's (sharp) & détaillé 🙂",
     "long": "a castle by the sea at sunset, mountains and a river in the morning light, highly detailed, sharp focus, "
     "best quality masterpiece, a small house in the forest with a garden of flowers and a bird on the roof, "
-    "portrait of a woman with a hat, a man walking in the rain, a city at night with neon lights",
+    "portrait of a woman with a hat, a man walking in the rain, a city at night with neon lights, a ship on the ocean",
 }
 
 TEXT_NOTE = (

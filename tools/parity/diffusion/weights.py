@@ -5,8 +5,9 @@ import torch
 from common import half_exact, normal
 
 
-def fill(model, name, gains=()):
-    """Sets every parameter from its own name. `gains` are (end of a parameter's name, factor) for louder or softer ones."""
+def fill(model, name, gains=(), shifts=()):
+    """Sets every parameter from its own name. `gains` are (end of a parameter's name, factor) for louder or softer ones,
+    `shifts` (end of a parameter's name, amount) for those with a mean other than zero."""
     for module_name, module in model.named_modules():
         for parameter_name, parameter in module.named_parameters(recurse=False):
             path = f"{module_name}.{parameter_name}".lstrip(".")
@@ -22,5 +23,8 @@ def fill(model, name, gains=()):
             for ending, factor in gains:
                 if path.endswith(ending):
                     values = values * factor
+            for ending, amount in shifts:
+                if path.endswith(ending):
+                    values = values + amount
             parameter.copy_(half_exact(values))
     return model.eval()
