@@ -1,0 +1,47 @@
+"""The names that modules of the UNet have in original checkpoints (input_blocks and so on), from diffusers' names."""
+
+import re
+
+RESNET = {
+    "norm1": "in_layers.0",
+    "conv1": "in_layers.2",
+    "norm2": "out_layers.0",
+    "conv2": "out_layers.3",
+    "time_emb_proj": "emb_layers.1",
+    "conv_shortcut": "skip_connection",
+}
+
+OUTSIDE_BLOCKS = {
+    "conv_in": "input_blocks.0.0",
+    "conv_norm_out": "out.0",
+    "conv_out": "out.2",
+    "time_embedding.linear_1": "time_embed.0",
+    "time_embedding.linear_2": "time_embed.2",
+    "add_embedding.linear_1": "label_emb.0.0",
+    "add_embedding.linear_2": "label_emb.0.2",
+}
+
+IN_BLOCK = re.compile(r"(down|up)_blocks\.(\d+)\.(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.(.+)")
+IN_MIDDLE = re.compile(r"mid_block\.(resnets|attentions)\.(\d+)\.(.+)")
+
+
+def unet_module(module, config):
+    """The original path of a module. Each block of the original is one resnet, with what follows it beside it."""
+    if module in OUTSIDE_BLOCKS:
+        return OUTSIDE_BLOCKS[module]
+    per_block = config["layers_per_block"] + 1
+    if found := IN_MIDDLE.fullmatch(module):
+        kind, layer, rest = found.groups()
+        place = "middle_block.1" if kind == "attentions" else f"middle_block.{2 * int(layer)}"
+    else:
+        side, block, kind, layer, rest = IN_BLOCK.fullmatch(module).groups()
+        block, layer = int(block), int(layer)
+        if kind == "downsamplers":
+            return f"input_blocks.{(block + 1) * per_block}.0.op"
+        if kind == "upsamplers":
+            after_attention = "CrossAttn" in config["up_block_types"][block]
+            return f"output_blocks.{(block + 1) * per_block - 1}.{2 if after_attention else 1}.{rest}"
+        first = 1 + block * per_block if side == "down" else block * per_block
+        name = "input_blocks" if side == "down" else "output_blocks"
+        place = f"{name}.{first + layer}.{0 if kind == 'resnets' else 1}"
+    return f"{place}.{RESNET[rest] if kind == 'resnets' else rest}"
