@@ -20,6 +20,7 @@ import pipelines
 import prompts
 import schedulers
 import single_file
+import tokenizer
 
 FIXTURES = {
     "sd15": parts.sd15,
@@ -37,6 +38,7 @@ FIXTURES = {
     "lora.sdxl": lora.sdxl,
     "prompts": prompts.prompts,
     "single": single_file.single,
+    "tokenizer": tokenizer.tokenizer,
 }
 
 

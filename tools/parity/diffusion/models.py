@@ -3,15 +3,12 @@
 Each `save_*` writes a folder in the layout of diffusers and checks that diffusers reads the same model back.
 """
 
-import json
-
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
-from safetensors.torch import load_file
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 import vocabulary
-from common import DATA, fresh_folder, write_json, write_tensors
+from common import fresh_folder, write_json, write_tensors
 from weights import fill
 
 # What the configurations of Stable Diffusion 1.5's UNet name; all else takes diffusers' default.
