@@ -6,7 +6,11 @@ What they hold and which Python packages they need is in README.md beside this f
 """
 
 import sys
+import warnings
 
+sys.dont_write_bytecode = True
+
+import diffusers
 import transformers
 
 import check_noise
@@ -15,6 +19,8 @@ import parts
 import pipelines
 import prompts
 import schedulers
+import single_file
+import tokenizer
 
 FIXTURES = {
     "sd15": parts.sd15,
@@ -31,6 +37,8 @@ FIXTURES = {
     "lora.sd15": lora.sd15,
     "lora.sdxl": lora.sdxl,
     "prompts": prompts.prompts,
+    "single": single_file.single,
+    "tokenizer": tokenizer.tokenizer,
 }
 
 
@@ -39,6 +47,8 @@ def main():
     unknown = [name for name in names if name not in FIXTURES]
     if unknown:
         sys.exit(f"no fixture is called {', '.join(unknown)}; there are: {', '.join(FIXTURES)}")
+    warnings.filterwarnings("ignore", module="peft")
+    diffusers.logging.set_verbosity_error()
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     check_noise.main()

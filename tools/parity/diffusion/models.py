@@ -3,15 +3,12 @@
 Each `save_*` writes a folder in the layout of diffusers and checks that diffusers reads the same model back.
 """
 
-import json
-
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
-from safetensors.torch import load_file
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 import vocabulary
-from common import DATA, fresh_folder, write_json, write_tensors
+from common import fresh_folder, write_json, write_tensors
 from weights import fill
 
 # What the configurations of Stable Diffusion 1.5's UNet name; all else takes diffusers' default.
@@ -60,7 +57,7 @@ UNETS = {
         "addition_embed_type": "text_time",
         "addition_embed_type_num_heads": 64,
         "addition_time_embed_dim": 8,
-        "attention_head_dim": [1, 2, 3],
+        "attention_head_dim": [2, 2, 3],
         "block_out_channels": [16, 16, 24],
         "class_embed_type": None,
         "conv_in_kernel": 3,
@@ -129,7 +126,7 @@ def vae_config(channels, **more):
 
 # Stable Diffusion 1.5's VAE does not name its scaling factor (0.18215 is the default), 2.x and XL do.
 VAES = {
-    "sd15": vae_config([8, 8, 16, 16], layers_per_block=2),
+    "sd15": vae_config([8, 8, 8, 8], layers_per_block=2),
     "sd21": vae_config([8, 16], scaling_factor=0.18215),
     "sdxl": vae_config([8, 8, 16], scaling_factor=0.13025, force_upcast=True),
 }
@@ -160,9 +157,9 @@ def text_config(act, layers, heads, architecture="CLIPTextModel"):
 
 TEXT_ENCODERS = {
     "sd15/text_encoder": text_config("quick_gelu", 4, 4),
-    "sd21/text_encoder": text_config("gelu", 3, 2),
+    "sd21/text_encoder": text_config("gelu", 3, 4),
     "sdxl/text_encoder": text_config("quick_gelu", 3, 4),
-    "sdxl/text_encoder_2": text_config("gelu", 4, 2, "CLIPTextModelWithProjection"),
+    "sdxl/text_encoder_2": text_config("gelu", 4, 4, "CLIPTextModelWithProjection"),
 }
 
 BETAS = {
