@@ -21,6 +21,7 @@ pub mod calibration;
 mod chat_template;
 mod detokenise;
 mod device;
+pub mod diffusion;
 mod ending;
 mod engine;
 mod error;

@@ -1,0 +1,151 @@
+//! CLIP's byte-pair encoding, from the `vocab.json` and `merges.txt` that come with every Stable Diffusion.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+use serde::Deserialize;
+use tokenizers::models::bpe::{BPE, Vocab};
+use tokenizers::normalizers::{self, Lowercase, NFC, Replace, Sequence};
+use tokenizers::pre_tokenizers::PreTokenizerWrapper;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizers;
+use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers::{AddedToken, SplitDelimiterBehavior, Tokenizer};
+
+use super::read_json;
+use crate::error::{Error, Result};
+
+/// Words, numbers digit by digit, contractions, and runs of anything else, as CLIP was trained.
+const WORDS: &str =
+    r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
+/// A vocabulary or list of merges longer than this is not CLIP's.
+const MAX_FILE: u64 = 64 << 20;
+
+/// Turns prompts into token ids.
+pub(crate) struct ClipTokenizer {
+    inner: Tokenizer,
+    start: u32,
+    end: u32,
+    pad: u32,
+}
+
+/// The part of `tokenizer_config.json` that matters.
+#[derive(Deserialize, Default)]
+struct Settings {
+    #[serde(default)]
+    pad_token: Option<Token>,
+}
+
+/// A token is a text, or an object with one.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Token {
+    Text(String),
+    Object { content: String },
+}
+
+impl ClipTokenizer {
+    /// Loads the tokenizer in a folder.
+    pub(crate) fn load(folder: &Path) -> Result<Self> {
+        let vocabulary: HashMap<String, u32> = read_json(&folder.join("vocab.json"))?;
+        let vocabulary: Vocab = vocabulary.into_iter().collect();
+        let merges = merges(&folder.join("merges.txt"))?;
+        let settings_file = folder.join("tokenizer_config.json");
+        let settings: Settings = match settings_file.is_file() {
+            true => read_json(&settings_file)?,
+            false => Settings::default(),
+        };
+        let pad = match settings.pad_token {
+            None => "<|endoftext|>".to_owned(),
+            Some(Token::Text(text) | Token::Object { content: text }) => text,
+        };
+        Self::new(vocabulary, merges, &pad)
+    }
+
+    fn new(
+        vocabulary: Vocab,
+        merges: Vec<(String, String)>,
+        pad: &str,
+    ) -> Result<Self> {
+        let id = |token: &str| {
+            let id = vocabulary.get(token).copied();
+            id.ok_or_else(|| Error::Tokenizer(format!("the vocabulary has no {token:?}")))
+        };
+        let special = ["<|startoftext|>", "<|endoftext|>", pad]
+            .map(|token| AddedToken::from(token, true));
+        let (start, end, pad) = (id("<|startoftext|>")?, id("<|endoftext|>")?, id(pad)?);
+        let failed = |error: tokenizers::Error| Error::Tokenizer(error.to_string());
+        let model = BPE::builder()
+            .vocab_and_merges(vocabulary, merges)
+            .unk_token("<|endoftext|>".into())
+            .end_of_word_suffix("</w>".into())
+            .build()
+            .map_err(failed)?;
+        let mut inner = Tokenizer::new(model);
+        inner.with_normalizer(Some(Sequence::new(vec![
+            NFC.into(),
+            Replace::new(
+                normalizers::replace::ReplacePattern::Regex(r"\s+".into()),
+                " ",
+            )
+            .map_err(failed)?
+            .into(),
+            Lowercase.into(),
+        ])));
+        let words = Split::new(
+            SplitPattern::Regex(WORDS.into()),
+            SplitDelimiterBehavior::Removed,
+            true,
+        )
+        .map_err(failed)?;
+        inner.with_pre_tokenizer(Some(PreTokenizers::new(vec![
+            PreTokenizerWrapper::Split(words),
+            PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, true, true)),
+        ])));
+        inner.add_special_tokens(&special);
+        Ok(Self {
+            inner,
+            start,
+            end,
+            pad,
+        })
+    }
+
+    /// The ids of a text, without the marks of its ends.
+    pub(crate) fn ids(&self, text: &str) -> Result<Vec<u32>> {
+        let encoding = self.inner.encode(text, false);
+        let encoding = encoding.map_err(|error| Error::Tokenizer(error.to_string()))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// Ids between the marks of their ends, padded or cut to `length` in all.
+    pub(crate) fn framed(&self, ids: &[u32], length: usize) -> Vec<u32> {
+        let room = length.saturating_sub(2);
+        let mut all = vec![self.start];
+        all.extend(&ids[..ids.len().min(room)]);
+        all.push(self.end);
+        all.resize(length, self.pad);
+        all
+    }
+}
+
+fn merges(path: &Path) -> Result<Vec<(String, String)>> {
+    let length = fs::metadata(path).map_err(Error::io(path))?.len();
+    if length > MAX_FILE {
+        let path = path.display();
+        return Err(Error::Damaged(format!("{path} has {length} bytes")));
+    }
+    let text = fs::read_to_string(path).map_err(Error::io(path))?;
+    let lines = text
+        .lines()
+        .filter(|line| !line.starts_with("#version") && !line.is_empty());
+    lines
+        .map(|line| match line.split_once(' ') {
+            Some((first, second)) => Ok((first.to_owned(), second.to_owned())),
+            None => Err(Error::Tokenizer(format!(
+                "{line:?} is no merge of two tokens"
+            ))),
+        })
+        .collect()
+}
