@@ -63,17 +63,13 @@ impl ClipTokenizer {
         Self::new(vocabulary, merges, &pad)
     }
 
-    fn new(
-        vocabulary: Vocab,
-        merges: Vec<(String, String)>,
-        pad: &str,
-    ) -> Result<Self> {
+    fn new(vocabulary: Vocab, merges: Vec<(String, String)>, pad: &str) -> Result<Self> {
         let id = |token: &str| {
             let id = vocabulary.get(token).copied();
             id.ok_or_else(|| Error::Tokenizer(format!("the vocabulary has no {token:?}")))
         };
-        let special = ["<|startoftext|>", "<|endoftext|>", pad]
-            .map(|token| AddedToken::from(token, true));
+        let special =
+            ["<|startoftext|>", "<|endoftext|>", pad].map(|token| AddedToken::from(token, true));
         let (start, end, pad) = (id("<|startoftext|>")?, id("<|endoftext|>")?, id(pad)?);
         let failed = |error: tokenizers::Error| Error::Tokenizer(error.to_string());
         let model = BPE::builder()

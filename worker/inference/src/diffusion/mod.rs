@@ -9,6 +9,7 @@
 //! | `checkpoint`, `single_file`, `lora` | where weights come from, and what is added to them |
 //! | `layers` | what all of them are made of |
 
+mod blocks;
 mod checkpoint;
 mod clip_tokenizer;
 mod layers;
@@ -18,6 +19,9 @@ mod parity;
 mod schedule;
 mod scheduler;
 mod text_encoder;
+mod tiny_vae;
+mod unet;
+mod vae;
 
 use std::fs;
 use std::path::Path;

@@ -7,6 +7,9 @@ use crate::diffusion::checkpoint::Checkpoint;
 use crate::diffusion::clip_tokenizer::ClipTokenizer;
 use crate::diffusion::read_json;
 use crate::diffusion::text_encoder::TextEncoder;
+use crate::diffusion::tiny_vae::{TinyVae, TinyVaeConfig};
+use crate::diffusion::unet::{Conditions, Unet};
+use crate::diffusion::vae::Vae;
 
 const TOLERANCE: f64 = 1e-4;
 
@@ -127,4 +130,77 @@ fn text_encoders_give_the_same_states() {
             }
         }
     }
+}
+
+/// A part's configuration and weights.
+fn part<C: serde::de::DeserializeOwned>(folder: &str) -> (C, Checkpoint) {
+    let folder = path(folder);
+    let config = read_json(&folder.join("config.json")).unwrap();
+    let checkpoint = Checkpoint::open_folder(&folder, "diffusion_pytorch_model").unwrap();
+    (config, checkpoint)
+}
+
+#[test]
+fn unets_find_the_same_noise() {
+    for model in ["sd15", "sd21", "sdxl", "inpaint", "lcm"] {
+        let (config, checkpoint) = part(&format!("{model}/unet"));
+        let unet = Unet::load(config, &checkpoint, Device::Cpu, Kind::Float).unwrap();
+        let expected = Expected::of(model);
+        for case in ["batch", "odd"] {
+            let get = |what: &str| expected.get(&format!("unet.{case}.{what}"));
+            let conditions = Conditions {
+                context: get("context"),
+                sizes: (model == "sdxl").then(|| (get("pooled"), get("time_ids"))),
+                guidance: (model == "lcm").then(|| get("timestep_cond")),
+            };
+            let output = unet
+                .forward(&get("sample"), &get("timestep"), &conditions)
+                .unwrap();
+            assert_close(
+                &format!("{model} {case}"),
+                &output,
+                &get("output"),
+                TOLERANCE,
+            );
+        }
+    }
+}
+
+#[test]
+fn vaes_encode_and_decode_the_same() {
+    for model in ["sd15", "sd21", "sdxl"] {
+        let (config, checkpoint) = part(&format!("{model}/vae"));
+        let vae = Vae::load(config, &checkpoint, Device::Cpu, Kind::Float).unwrap();
+        let expected = Expected::of(model);
+        let (mean, log_variance) = vae.moments(&expected.get("vae.image")).unwrap();
+        assert_close(
+            &format!("{model} mean"),
+            &mean,
+            &expected.get("vae.mean"),
+            TOLERANCE,
+        );
+        assert_close(
+            &format!("{model} logvar"),
+            &log_variance,
+            &expected.get("vae.logvar"),
+            TOLERANCE,
+        );
+        let latent = expected.get("vae.latent") * vae.config.scaling_factor;
+        let decoded = vae.decode(&latent).unwrap();
+        assert_close(
+            &format!("{model} decoded"),
+            &decoded,
+            &expected.get("vae.decoded"),
+            TOLERANCE,
+        );
+    }
+}
+
+#[test]
+fn the_tiny_vae_decodes_the_same() {
+    let (config, checkpoint) = part::<TinyVaeConfig>("taesd");
+    let vae = TinyVae::load(&config, &checkpoint, Device::Cpu, Kind::Float).unwrap();
+    let expected = Expected::of("taesd");
+    let decoded = vae.decode(&expected.get("latent")).unwrap();
+    assert_close("decoded", &decoded, &expected.get("decoded"), TOLERANCE);
 }
