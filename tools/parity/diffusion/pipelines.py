@@ -114,7 +114,8 @@ class Run:
                 self.tensors[f"{name}.posterior"] = samples[0]
             # The order in which diffusers draws: the image's posterior, the noise, the masked image's posterior.
             before = [samples[0], initial, samples[1]] if mask else [samples[0], initial]
-            if unet == "inpaint":
+            if unet == "inpaint" and arguments["strength"] == 1.0:
+                # At full strength that UNet's pipeline does not encode the whole image.
                 before = [initial, samples[1]]
         else:
             inputs["latents"] = initial

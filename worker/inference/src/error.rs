@@ -61,6 +61,9 @@ pub enum Error {
         /// Bytes that the engine may use in all.
         budget: u64,
     },
+    /// Whoever asked ended the run.
+    #[error("the run was cancelled")]
+    Cancelled,
     /// The device asked for cannot be used.
     #[error("device: {0}")]
     Device(String),

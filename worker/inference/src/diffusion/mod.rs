@@ -12,10 +12,15 @@
 mod blocks;
 mod checkpoint;
 mod clip_tokenizer;
+mod folder;
 mod layers;
 mod lora;
 #[cfg(test)]
 mod parity;
+mod picture;
+mod pipeline;
+mod prompt;
+mod request;
 mod schedule;
 mod scheduler;
 mod text_encoder;
@@ -28,6 +33,9 @@ use std::path::Path;
 
 use serde::de::DeserializeOwned;
 
+pub use picture::{MAX_SIDE, Picture};
+pub use pipeline::{ImageModel, ImageOptions, Images, Progress};
+pub use request::{ImageRequest, MAX_IMAGE_SIDE, MAX_IMAGES, MAX_PROMPT};
 pub use scheduler::{MAX_STEPS, Sampler, SchedulerConfig};
 
 use crate::error::{Error, Result};

@@ -132,6 +132,11 @@ impl TextEncoder {
         Ok(encoder)
     }
 
+    /// Channels of an embedding.
+    pub(crate) fn width(&self) -> i64 {
+        self.config.hidden_size
+    }
+
     /// Tokens of one prompt.
     pub(crate) fn length(&self) -> usize {
         self.config.max_position_embeddings as usize

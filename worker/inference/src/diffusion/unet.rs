@@ -204,6 +204,11 @@ impl UnetConfig {
         self.block_out_channels[0] * 4
     }
 
+    /// Channels of the prompt's embedding.
+    pub(crate) fn context_size(&self) -> Option<i64> {
+        self.context(0)
+    }
+
     /// Height and width of the latents that the model was trained for.
     pub(crate) fn trained_size(&self) -> Option<i64> {
         self.sample_size.as_ref()?.at(0)

@@ -1,6 +1,8 @@
 //! Everything against diffusers: the fixtures of `tools/parity/diffusion` in `tests/data/diffusion`.
 
 mod parts;
+mod pipelines;
+mod prompts;
 mod schedulers;
 
 use std::path::PathBuf;

@@ -179,6 +179,21 @@ impl SchedulerConfig {
         self.class.as_deref().unwrap_or("PNDMScheduler")
     }
 
+    /// As Stable Diffusion's pipelines take it, whatever the file says: latents are not images and never cut, and steps
+    /// begin at 1, since the models were trained so. Without this, old configurations give worse pictures than people
+    /// know from diffusers, which does the same.
+    pub(crate) fn as_stable_diffusion(self) -> Self {
+        Self {
+            clip_sample: Some(false),
+            steps_offset: Some(
+                self.steps_offset
+                    .filter(|offset| *offset != 0.0)
+                    .unwrap_or(1.0),
+            ),
+            ..self
+        }
+    }
+
     /// The same training under another sampler: what the model was trained with stays, the old class's own choices go.
     pub fn with(&self, sampler: Sampler) -> Self {
         let class = match sampler {
