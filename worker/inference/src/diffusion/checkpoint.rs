@@ -22,10 +22,10 @@ use crate::error::{Error, Result};
 /// Where a tensor lies.
 #[derive(Clone)]
 pub(crate) struct Entry {
-    file: Arc<Mmap>,
-    from: usize,
-    to: usize,
-    kind: Kind,
+    pub(super) file: Arc<Mmap>,
+    pub(super) from: usize,
+    pub(super) to: usize,
+    pub(super) kind: Kind,
     /// Slowest dimension first.
     pub(crate) shape: Vec<i64>,
     /// What has to be done with it before it is the weight of its name.
@@ -344,6 +344,17 @@ fn entries(path: &Path) -> Result<Vec<(String, Entry)>> {
         found.push((name.clone(), entry));
     }
     Ok(found)
+}
+
+/// The texts that a file's author put into its header.
+pub(crate) fn metadata(path: &Path) -> Result<std::collections::HashMap<String, String>> {
+    let file = File::open(path).map_err(Error::io(path))?;
+    // SAFETY: as in `entries`.
+    let file = unsafe { Mmap::map(&file) }.map_err(Error::io(path))?;
+    let read = SafeTensors::read_metadata(&file);
+    let (_, metadata) =
+        read.map_err(|error| Error::Damaged(format!("{}: {error}", path.display())))?;
+    Ok(metadata.metadata().clone().unwrap_or_default())
 }
 
 /// The files that an index names, each inside the folder.

@@ -19,6 +19,8 @@ use crate::error::{Error, Result};
 /// Words, numbers digit by digit, contractions, and runs of anything else, as CLIP was trained.
 const WORDS: &str =
     r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
+/// The merges of CLIP's vocabulary, from OpenAI's CLIP (MIT licence).
+const CLIP_MERGES: &str = include_str!("../../data/clip-merges.txt");
 /// A vocabulary or list of merges longer than this is not CLIP's.
 const MAX_FILE: u64 = 64 << 20;
 
@@ -61,6 +63,21 @@ impl ClipTokenizer {
             Some(Token::Text(text) | Token::Object { content: text }) => text,
         };
         Self::new(vocabulary, merges, &pad)
+    }
+
+    /// CLIP's own vocabulary, which single files come without. Its tokens are the 256 bytes, the same at a word's end,
+    /// what each merge makes, and the two marks.
+    pub(crate) fn built_in(pad: &str) -> Result<Self> {
+        let merges = parse_merges(CLIP_MERGES)?;
+        let bytes = bytes_in_order();
+        let ends = bytes.iter().map(|byte| format!("{byte}</w>"));
+        let merged = merges
+            .iter()
+            .map(|(first, second)| format!("{first}{second}"));
+        let marks = ["<|startoftext|>".to_owned(), "<|endoftext|>".to_owned()];
+        let tokens = bytes.iter().cloned().chain(ends).chain(merged).chain(marks);
+        let vocabulary: Vocab = tokens.zip(0..).collect();
+        Self::new(vocabulary, merges, pad)
     }
 
     fn new(vocabulary: Vocab, merges: Vec<(String, String)>, pad: &str) -> Result<Self> {
@@ -132,7 +149,10 @@ fn merges(path: &Path) -> Result<Vec<(String, String)>> {
         let path = path.display();
         return Err(Error::Damaged(format!("{path} has {length} bytes")));
     }
-    let text = fs::read_to_string(path).map_err(Error::io(path))?;
+    parse_merges(&fs::read_to_string(path).map_err(Error::io(path))?)
+}
+
+fn parse_merges(text: &str) -> Result<Vec<(String, String)>> {
     let lines = text
         .lines()
         .filter(|line| !line.starts_with("#version") && !line.is_empty());
@@ -143,5 +163,18 @@ fn merges(path: &Path) -> Result<Vec<(String, String)>> {
                 "{line:?} is no merge of two tokens"
             ))),
         })
+        .collect()
+}
+
+/// The characters that stand for the 256 bytes, in the order of CLIP's vocabulary: printable ones as they are, then the
+/// others from U+0100 on (GPT-2's table).
+fn bytes_in_order() -> Vec<String> {
+    let printable = |byte: &u32| matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
+    let plain = (0..256).filter(printable);
+    let shifted = (0..256).filter(|byte| !printable(byte)).zip(256..);
+    plain
+        .chain(shifted.map(|(_, code)| code))
+        .filter_map(char::from_u32)
+        .map(String::from)
         .collect()
 }

@@ -7,12 +7,13 @@ use tch::Kind;
 
 use super::checkpoint::Checkpoint;
 use super::clip_tokenizer::ClipTokenizer;
+use super::lora::Loras;
 use super::pipeline::Parts;
 use super::read_json;
 use super::scheduler::SchedulerConfig;
 use super::text_encoder::TextEncoder;
 use super::tiny_vae::TinyVae;
-use super::unet::Unet;
+use super::unet::{Unet, UnetConfig};
 use super::vae::Vae;
 use crate::error::{Error, Result};
 
@@ -39,7 +40,7 @@ const PIPELINES: [&str; 9] = [
 ];
 
 /// The parts of the model in a folder.
-pub(super) fn load(path: &Path, device: tch::Device, kind: Kind) -> Result<Parts> {
+pub(super) fn load(path: &Path, device: tch::Device, kind: Kind, loras: &Loras) -> Result<Parts> {
     let index: Index = read_json(&path.join("model_index.json"))?;
     if !PIPELINES.contains(&index.class.as_str()) {
         return Err(Error::Unsupported(format!("the pipeline {}", index.class)));
@@ -50,7 +51,9 @@ pub(super) fn load(path: &Path, device: tch::Device, kind: Kind) -> Result<Parts
         let tokenizer = ClipTokenizer::load(&path.join(format!("tokenizer{suffix}")))?;
         let folder = path.join(format!("text_encoder{suffix}"));
         let config = read_json(&folder.join("config.json"))?;
-        let checkpoint = Checkpoint::open_folder(&folder, "model")?;
+        let mut checkpoint = Checkpoint::open_folder(&folder, "model")?;
+        let part = format!("text_encoder{suffix}");
+        checkpoint.add(loras.for_part(&part, checkpoint.names(), |_| None)?);
         encoders.push((
             tokenizer,
             TextEncoder::load(config, &checkpoint, device, kind)?,
@@ -58,13 +61,12 @@ pub(super) fn load(path: &Path, device: tch::Device, kind: Kind) -> Result<Parts
     }
     const WEIGHTS: &str = "diffusion_pytorch_model";
     let folder = path.join("unet");
-    let config = read_json(&folder.join("config.json"))?;
-    let unet = Unet::load(
-        config,
-        &Checkpoint::open_folder(&folder, WEIGHTS)?,
-        device,
-        kind,
-    )?;
+    let config: UnetConfig = read_json(&folder.join("config.json"))?;
+    config.check()?;
+    let mut checkpoint = Checkpoint::open_folder(&folder, WEIGHTS)?;
+    checkpoint.add(loras.for_unet(checkpoint.names(), &config.shape())?);
+    let unet = Unet::load(config, &checkpoint, device, kind)?;
+    loras.finish()?;
     let folder = path.join("vae");
     let config = read_json(&folder.join("config.json"))?;
     let vae = Vae::load(
@@ -88,7 +90,7 @@ pub(super) fn load(path: &Path, device: tch::Device, kind: Kind) -> Result<Parts
         unet,
         vae,
         preview,
-        scheduler: scheduler.as_stable_diffusion(),
+        scheduler: scheduler.for_latents(),
         nothing_is_zero: index.force_zeros_for_empty_prompt.unwrap_or(xl),
         device,
     })

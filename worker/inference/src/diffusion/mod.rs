@@ -14,6 +14,7 @@ mod checkpoint;
 mod clip_tokenizer;
 mod folder;
 mod layers;
+mod ldm;
 mod lora;
 #[cfg(test)]
 mod parity;
@@ -23,20 +24,24 @@ mod prompt;
 mod request;
 mod schedule;
 mod scheduler;
+mod single_file;
 mod text_encoder;
 mod tiny_vae;
 mod unet;
 mod vae;
+mod verify;
 
 use std::fs;
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
 
+pub use lora::Lora;
 pub use picture::{MAX_SIDE, Picture};
 pub use pipeline::{ImageModel, ImageOptions, Images, Progress};
 pub use request::{ImageRequest, MAX_IMAGE_SIDE, MAX_IMAGES, MAX_PROMPT};
 pub use scheduler::{MAX_STEPS, Sampler, SchedulerConfig};
+pub use verify::{ImageClaim, ImageGaps, LATENT_SAMPLES, latent_samples};
 
 use crate::error::{Error, Result};
 

@@ -5,8 +5,8 @@ use std::path::Path;
 use tch::{Kind, Tensor};
 
 use super::clip_tokenizer::ClipTokenizer;
-use super::folder;
 use super::layers::sinusoid;
+use super::lora::{Lora, Loras};
 use super::picture::{Picture, from_tensor};
 use super::prompt::{Chunk, chunks, weighted};
 use super::request::ImageRequest;
@@ -15,6 +15,7 @@ use super::text_encoder::{TextEncoder, hidden};
 use super::tiny_vae::TinyVae;
 use super::unet::{Conditions, Unet};
 use super::vae::Vae;
+use super::{folder, single_file};
 use crate::device::{DType, Device};
 use crate::error::{Error, Result};
 use crate::noise::normals;
@@ -30,6 +31,8 @@ pub struct ImageOptions {
     pub device: Device,
     /// In which number format; latents are f32 in any.
     pub dtype: DType,
+    /// What is added to the weights.
+    pub loras: Vec<Lora>,
 }
 
 /// The parts of a model.
@@ -103,13 +106,18 @@ struct Embedded {
 }
 
 impl ImageModel {
-    /// Loads a folder of diffusers' layout.
+    /// Loads a folder of diffusers' layout, or a single file with the original names.
     ///
     /// # Errors
     /// Files that are missing, damaged, or of a kind that is not built.
     pub fn load(path: &Path, options: &ImageOptions) -> Result<Self> {
         let _no_grad = tch::no_grad_guard();
-        let parts = folder::load(path, options.device.open()?, options.dtype.kind())?;
+        let (device, kind) = (options.device.open()?, options.dtype.kind());
+        let loras = Loras::open(&options.loras)?;
+        let parts = match path.is_dir() {
+            true => folder::load(path, device, kind, &loras)?,
+            false => single_file::load(path, device, kind, &loras)?,
+        };
         Self::of(parts)
     }
 
@@ -498,5 +506,13 @@ impl Painting {
         };
         let kept = mask.f_mul_scalar(-1.0)?.f_add_scalar(1.0)?;
         Ok(latents.f_mul(mask)?.f_add(&original.f_mul(&kept)?)?)
+    }
+}
+
+#[cfg(test)]
+impl ImageModel {
+    /// For comparing models of different files.
+    pub(crate) fn take_scheduler_of(&mut self, other: &Self) {
+        self.parts.scheduler = other.parts.scheduler.clone();
     }
 }

@@ -85,6 +85,28 @@ impl ImageRequest {
         }
     }
 
+    /// What made the picture, as people's tools write and read it: the prompt, the negative prompt, and the rest.
+    pub fn description(&self) -> String {
+        let mut text = self.prompt.clone();
+        if let Some(negative) = &self.negative {
+            text.push_str(&format!("\nNegative prompt: {negative}"));
+        }
+        let sampler = self.sampler.map_or("default", Sampler::name);
+        text.push_str(&format!(
+            "\nSteps: {}, Sampler: {sampler}, CFG scale: {}, Seed: {}, Size: {}x{}",
+            self.steps, self.guidance, self.seed, self.width, self.height
+        ));
+        if self.clip_skip > 0 {
+            // Where the number is read, it counts from the last layer.
+            text.push_str(&format!(", Clip skip: {}", self.clip_skip + 1));
+        }
+        if self.init.is_some() {
+            let strength = f64::from(self.strength_milli) / 1e3;
+            text.push_str(&format!(", Denoising strength: {strength}"));
+        }
+        text
+    }
+
     /// Checks everything that does not depend on the model; `scale` is how many pixels one of the latent covers.
     pub(crate) fn check(&self, scale: u32) -> Result<()> {
         let bad = |message: String| Err(Error::BadParameter(message));

@@ -27,7 +27,8 @@ pub enum Prediction {
     /// The noise in the latent.
     Epsilon,
     /// The velocity of Salimans and Ho (2022).
-    VPrediction,
+    #[serde(rename = "v_prediction")]
+    Velocity,
     /// The latent without noise.
     Sample,
 }

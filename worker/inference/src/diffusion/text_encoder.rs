@@ -132,6 +132,11 @@ impl TextEncoder {
         Ok(encoder)
     }
 
+    /// Leaves the projection out, where the model was trained without.
+    pub(crate) fn without_projection(&mut self) {
+        self.projection = None;
+    }
+
     /// Channels of an embedding.
     pub(crate) fn width(&self) -> i64 {
         self.config.hidden_size

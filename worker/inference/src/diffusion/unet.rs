@@ -7,6 +7,7 @@ use tch::{Kind, Tensor};
 use super::blocks::{PixelTransformer, ResnetBlock, TransformerSizes, Upsample};
 use super::checkpoint::{Checkpoint, Scope};
 use super::layers::{Conv2d, GroupNorm, Linear, channels_last, sinusoid};
+use super::ldm::UnetShape;
 use crate::error::{Error, Result};
 
 /// One value for all levels, or one for each.
@@ -67,23 +68,23 @@ pub(crate) struct UnetConfig {
     pub(crate) time_cond_proj_dim: Option<i64>,
     // What other models set and is not built.
     #[serde(default)]
-    act_fn: Option<String>,
+    pub(super) act_fn: Option<String>,
     #[serde(default)]
-    mid_block_type: Option<String>,
+    pub(super) mid_block_type: Option<String>,
     #[serde(default)]
-    class_embed_type: Option<String>,
+    pub(super) class_embed_type: Option<String>,
     #[serde(default)]
-    num_class_embeds: Option<i64>,
+    pub(super) num_class_embeds: Option<i64>,
     #[serde(default)]
-    encoder_hid_dim: Option<i64>,
+    pub(super) encoder_hid_dim: Option<i64>,
     #[serde(default)]
-    time_embedding_type: Option<String>,
+    pub(super) time_embedding_type: Option<String>,
     #[serde(default)]
-    resnet_time_scale_shift: Option<String>,
+    pub(super) resnet_time_scale_shift: Option<String>,
     #[serde(default)]
-    dual_cross_attention: Option<bool>,
+    pub(super) dual_cross_attention: Option<bool>,
     #[serde(default)]
-    center_input_sample: Option<bool>,
+    pub(super) center_input_sample: Option<bool>,
 }
 
 fn four() -> i64 {
@@ -112,7 +113,65 @@ fn yes() -> bool {
 const MOST: (usize, i64, i64) = (8, 32, 1 << 16);
 
 impl UnetConfig {
-    fn check(&self) -> Result<()> {
+    /// A UNet of these channels, with what all of the family have for the rest.
+    pub(crate) fn plain(block_out_channels: Vec<i64>) -> Self {
+        Self {
+            in_channels: 4,
+            out_channels: 4,
+            sample_size: None,
+            block_out_channels,
+            down_block_types: vec![],
+            up_block_types: vec![],
+            layers_per_block: one_level(),
+            attention_head_dim: eight_heads(),
+            num_attention_heads: None,
+            transformer_layers_per_block: one(),
+            cross_attention_dim: PerLevel::All(768),
+            norm_num_groups: groups(),
+            norm_eps: epsilon(),
+            flip_sin_to_cos: true,
+            freq_shift: 0.0,
+            addition_embed_type: None,
+            addition_time_embed_dim: None,
+            projection_class_embeddings_input_dim: None,
+            time_cond_proj_dim: None,
+            act_fn: None,
+            mid_block_type: None,
+            class_embed_type: None,
+            num_class_embeds: None,
+            encoder_hid_dim: None,
+            time_embedding_type: None,
+            resnet_time_scale_shift: None,
+            dual_cross_attention: None,
+            center_input_sample: None,
+        }
+    }
+
+    /// Which blocks it has.
+    pub(crate) fn shape(&self) -> UnetShape {
+        let attends = |types: &[String]| {
+            types
+                .iter()
+                .map(|kind| kind.starts_with("CrossAttn"))
+                .collect()
+        };
+        let levels = 0..self.block_out_channels.len();
+        UnetShape {
+            layers: levels
+                .map(|level| {
+                    self.layers_per_block
+                        .at(level)
+                        .unwrap_or(1)
+                        .clamp(1, MOST.1) as usize
+                })
+                .collect(),
+            down: attends(&self.down_block_types),
+            up: attends(&self.up_block_types),
+        }
+    }
+
+    /// Checks that the sizes make sense, and that everything is built.
+    pub(crate) fn check(&self) -> Result<()> {
         let unusual = [
             ("act_fn", &self.act_fn, "silu"),
             (

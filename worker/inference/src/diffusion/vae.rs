@@ -30,9 +30,9 @@ pub(crate) struct VaeConfig {
     #[serde(default = "factor")]
     pub(crate) scaling_factor: f64,
     #[serde(default)]
-    shift_factor: Option<f64>,
+    pub(super) shift_factor: Option<f64>,
     #[serde(default)]
-    latents_mean: Option<Vec<f64>>,
+    pub(super) latents_mean: Option<Vec<f64>>,
 }
 
 fn one() -> usize {
@@ -49,6 +49,19 @@ fn factor() -> f64 {
 }
 
 impl VaeConfig {
+    /// An autoencoder of these channels, with what all of the family have for the rest.
+    pub(crate) fn plain(block_out_channels: Vec<i64>) -> Self {
+        Self {
+            block_out_channels,
+            layers_per_block: one(),
+            latent_channels: four(),
+            norm_num_groups: groups(),
+            scaling_factor: factor(),
+            shift_factor: None,
+            latents_mean: None,
+        }
+    }
+
     /// How many pixels of the picture one of the latent covers, in each direction.
     pub(crate) fn scale(&self) -> i64 {
         1 << (self.block_out_channels.len().max(1) - 1)

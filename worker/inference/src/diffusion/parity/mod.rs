@@ -1,5 +1,7 @@
 //! Everything against diffusers: the fixtures of `tools/parity/diffusion` in `tests/data/diffusion`.
 
+mod files;
+mod hostile;
 mod parts;
 mod pipelines;
 mod prompts;
@@ -10,6 +12,7 @@ use std::path::PathBuf;
 use tch::{Kind, Tensor};
 
 use super::checkpoint::Checkpoint;
+use super::pipeline::{ImageModel, ImageOptions};
 use super::read_json;
 
 /// A fixture's file.
@@ -50,6 +53,11 @@ impl Expected {
             .map(|n| row(n).into_iter().map(|id| id as u32).collect())
             .collect()
     }
+}
+
+/// A fixture's model, whole.
+pub(crate) fn tiny_model(name: &str) -> ImageModel {
+    ImageModel::load(&path(name), &ImageOptions::default()).unwrap()
 }
 
 /// The largest difference, relative to the largest value (or 1).

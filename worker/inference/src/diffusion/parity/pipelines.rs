@@ -6,6 +6,7 @@ use tch::{Device, Kind, Tensor};
 use super::{Expected, assert_close, difference, json, path};
 use crate::diffusion::checkpoint::Checkpoint;
 use crate::diffusion::folder;
+use crate::diffusion::lora::Loras;
 use crate::diffusion::picture::Picture;
 use crate::diffusion::pipeline::{ImageModel, Parts};
 use crate::diffusion::read_json;
@@ -17,12 +18,8 @@ use crate::diffusion::unet::Unet;
 const LEFT_OUT: [&str; 2] = ["sdxl.two_prompts", "sd15.from_image.posterior"];
 
 fn parts(case: &Value) -> Parts {
-    let mut parts = folder::load(
-        &path(case["model"].as_str().unwrap()),
-        Device::Cpu,
-        Kind::Float,
-    )
-    .unwrap();
+    let model = path(case["model"].as_str().unwrap());
+    let mut parts = folder::load(&model, Device::Cpu, Kind::Float, &Loras::default()).unwrap();
     if let Some(other) = case["unet"].as_str() {
         let folder = path(other).join("unet");
         let config = read_json(&folder.join("config.json")).unwrap();
@@ -32,7 +29,7 @@ fn parts(case: &Value) -> Parts {
     let mut scheduler: SchedulerConfig =
         serde_json::from_value(case["scheduler"]["config"].clone()).unwrap();
     scheduler.class = Some(case["scheduler"]["class"].as_str().unwrap().into());
-    parts.scheduler = scheduler.as_stable_diffusion();
+    parts.scheduler = scheduler.for_latents();
     parts
 }
 

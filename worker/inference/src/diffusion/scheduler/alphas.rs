@@ -76,7 +76,7 @@ impl Alphas {
                 let rest = mix(&[(1.0 / noise, latent), (-signal / noise, output)])?;
                 (output.shallow_clone(), rest)
             }
-            Prediction::VPrediction => (
+            Prediction::Velocity => (
                 mix(&[(signal, latent), (-noise, output)])?,
                 mix(&[(signal, output), (noise, latent)])?,
             ),

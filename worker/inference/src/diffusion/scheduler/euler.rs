@@ -109,7 +109,7 @@ impl Scheduler for Euler {
         // The derivative (latent - image) / sigma, without the detour over an image that noise nearly hides.
         let slope = match self.prediction {
             Prediction::Epsilon => output.shallow_clone(),
-            Prediction::VPrediction => {
+            Prediction::Velocity => {
                 mix(&[(sigma / square, latent), (1.0 / square.sqrt(), output)])?
             }
             Prediction::Sample => mix(&[(1.0 / sigma, latent), (-1.0 / sigma, output)])?,

@@ -96,7 +96,7 @@ impl Points {
         let Point { alpha, sigma, .. } = self.at(step);
         match self.prediction {
             Prediction::Epsilon => mix(&[(1.0 / alpha, latent), (-sigma / alpha, output)]),
-            Prediction::VPrediction => mix(&[(alpha, latent), (-sigma, output)]),
+            Prediction::Velocity => mix(&[(alpha, latent), (-sigma, output)]),
             Prediction::Sample => Ok(output.shallow_clone()),
         }
     }

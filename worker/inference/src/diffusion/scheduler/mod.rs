@@ -174,6 +174,27 @@ pub struct SchedulerConfig {
 }
 
 impl SchedulerConfig {
+    /// How all Stable Diffusions were trained.
+    pub(crate) fn stable_diffusion(class: &str, prediction: Prediction, zero_snr: bool) -> Self {
+        Self {
+            class: Some(class.into()),
+            beta_start: Some(0.00085),
+            beta_end: Some(0.012),
+            beta_schedule: Some(BetaSchedule::ScaledLinear),
+            prediction_type: Some(prediction),
+            timestep_spacing: Some(match zero_snr {
+                true => Spacing::Trailing,
+                false => Spacing::Leading,
+            }),
+            steps_offset: Some(1.0),
+            rescale_betas_zero_snr: Some(zero_snr),
+            set_alpha_to_one: Some(false),
+            skip_prk_steps: Some(true),
+            clip_sample: Some(false),
+            ..Self::default()
+        }
+    }
+
     /// The class that diffusers would make.
     pub(crate) fn class(&self) -> &str {
         self.class.as_deref().unwrap_or("PNDMScheduler")
@@ -182,7 +203,7 @@ impl SchedulerConfig {
     /// As Stable Diffusion's pipelines take it, whatever the file says: latents are not images and never cut, and steps
     /// begin at 1, since the models were trained so. Without this, old configurations give worse pictures than people
     /// know from diffusers, which does the same.
-    pub(crate) fn as_stable_diffusion(self) -> Self {
+    pub(crate) fn for_latents(self) -> Self {
         Self {
             clip_sample: Some(false),
             steps_offset: Some(
