@@ -472,6 +472,7 @@ impl World {
             from,
             ids: ids.to_vec(),
             text: text.into(),
+            image: None,
         };
         crate::lease::extend(&mut self.state, self.now, self.nodes[node].id, args)
     }
@@ -505,6 +506,7 @@ impl World {
             usage,
             charge,
             signature: vec![],
+            image: None,
         };
         self.sign(node, lease, output, &mut args);
         args
