@@ -44,12 +44,32 @@ def sha256(*parts):
     return hashlib.sha256(b"".join(parts)).digest()
 
 
+def maybe(write, value):
+    return u8(0) if value is None else u8(1) + write(value)
+
+
+def image_parameters(p):
+    numbers = b"".join(u32(p[n]) for n in ("width", "height", "steps", "guidance_milli"))
+    return numbers + maybe(text, p["sampler"]) + maybe(u32, p["clip_skip"]) + maybe(u32, p["strength_milli"])
+
+
 def input_bytes(value):
+    if "image" in value:
+        i = value["image"]
+        blobs = b"".join(maybe(lambda b: lengthy(bytes(b)), i[n]) for n in ("init", "mask"))
+        head = u8(1) + u8(2) + text(i["prompt"]) + maybe(text, i["negative"])
+        return head + image_parameters(i["parameters"]) + blobs
     if "chat" in value:
         messages = value["chat"]["messages"]
         body = b"".join(u8(ROLES[m["role"]]) + text(m["content"]) for m in messages)
         return u8(1) + u8(0) + u32(len(messages)) + body
     return u8(1) + u8(1) + text(value["completion"]["prompt"])
+
+
+def image_output_bytes(value):
+    small = maybe(lambda b: lengthy(bytes(b)), value["thumbnail"])
+    latent = b"".join(int(v).to_bytes(4, "little", signed=True) for v in value["latent"])
+    return u8(1) + u8(1) + lengthy(bytes(value["png"])) + small + u32(len(value["latent"])) + latent
 
 
 def output_bytes(value):
@@ -63,6 +83,11 @@ def parameters_bytes(model, p):
     stops = u32(len(p["stop"])) + b"".join(text(s) for s in p["stop"])
     head = domain("emc-parameters-v1") + u8(1) + text(model["id"]) + u32(model["version"] or 0)
     return head + b"".join(u32(p[n]) for n in numbers) + stops
+
+
+def image_parameters_bytes(model, p):
+    head = domain("emc-image-parameters-v1") + u8(1) + text(model["id"]) + u32(model["version"] or 0)
+    return head + image_parameters(p)
 
 
 def receipt_bytes(r):
@@ -210,6 +235,17 @@ def output_vector(name, salt, value):
     return {"name": name, "output": value, "bytes": data.hex(), "salt": salt, "hash": digest.hex()}
 
 
+def image_vector(name, salt, value):
+    data = image_output_bytes(value)
+    digest = sha256(domain("emc-output-v1"), bytes.fromhex(salt), data)
+    return {"name": name, "image": value, "bytes": data.hex(), "salt": salt, "hash": digest.hex()}
+
+
+def image_parameters_vector(name, model, parameters):
+    data = image_parameters_bytes(model, parameters)
+    return {"name": name, "model": model, "parameters": parameters, "bytes": data.hex(), "hash": sha256(data).hex()}
+
+
 def parameters_vector(name, model, parameters):
     data = parameters_bytes(model, parameters)
     return {"name": name, "model": model, "parameters": parameters, "bytes": data.hex(), "hash": sha256(data).hex()}
@@ -234,6 +270,10 @@ def refused(name, good, key=None, signature=None, receipt=None):
 
 def make():
     salts = ["00" * 32, bytes(range(32)).hex()]
+    plain = {"width": 512, "height": 768, "steps": 20, "guidance_milli": 7500, "sampler": None, "clip_skip": None,
+             "strength_milli": None}
+    full = {"width": 64, "height": 2048, "steps": 150, "guidance_milli": 0, "sampler": "dpmpp_2m", "clip_skip": 1,
+            "strength_milli": 600}
     chat = {"chat": {"messages": [
         {"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why is the sky blue?"},
         {"role": "assistant", "content": "Rayleigh scattering."}, {"role": "user", "content": "Und abends? 🌇\n"},
@@ -244,12 +284,25 @@ def make():
         input_vector("an empty message", salts[0], {"chat": {"messages": [{"role": "user", "content": ""}]}}),
         input_vector("a completion", salts[1], {"completion": {"prompt": "Once upon a time"}}),
         input_vector("not normalised", salts[1], {"completion": {"prompt": "e\u0301 \u00e9 \u0000"}}),
+        input_vector("a picture", salts[1], {"image": {
+            "prompt": "a lighthouse 🌇", "negative": None, "parameters": plain, "init": None, "mask": None}}),
+        input_vector("a picture from another", salts[0], {"image": {
+            "prompt": "in winter", "negative": "snow", "parameters": full, "init": [137, 80, 78, 71], "mask": []}}),
     ]
     answer = {"ids": [0, 504, 4294967295, 2], "finish_reason": "stop", "text": "Längerer Weg. 🌇"}
     outputs = [
         output_vector("an answer", salts[1], answer),
         output_vector("nothing", salts[0], {"ids": [], "finish_reason": "length", "text": ""}),
         output_vector("a stop string", salts[0], {"ids": [7], "finish_reason": "stop_string", "text": "a"}),
+    ]
+    images = [
+        image_vector("a picture", salts[1], {"png": [137, 80, 78, 71], "thumbnail": [1, 2, 3],
+                                             "latent": [0, 1, -1, 2147483647, -2147483648]}),
+        image_vector("no thumbnail", salts[0], {"png": [], "thumbnail": None, "latent": []}),
+    ]
+    image_parameters = [
+        image_parameters_vector("the model's own sampler", {"id": "sd-1.5", "version": 1}, plain),
+        image_parameters_vector("everything", {"id": "a/b.c-d_1", "version": 4294967295}, full),
     ]
     greedy = {"max_tokens": 256, "temperature_milli": 0, "top_k": 0, "top_p_milli": 1000, "min_p_milli": 0, "stop": []}
     sampled = {"max_tokens": 32768, "temperature_milli": 700, "top_k": 40, "top_p_milli": 950, "min_p_milli": 50,
@@ -299,8 +352,8 @@ def make():
     ]
     return {
         "about": "Test vectors of receipt.md. Bytes are hexadecimal; integers that may pass 2^53 are decimal texts.",
-        "version": 1, "inputs": inputs, "outputs": outputs, "parameters": parameters, "receipts": receipts,
-        "refused": refusals,
+        "version": 1, "inputs": inputs, "outputs": outputs, "images": images, "parameters": parameters,
+        "image_parameters": image_parameters, "receipts": receipts, "refused": refusals,
     }
 
 
@@ -317,7 +370,8 @@ def main():
         FILE.write_text(written)
     elif FILE.read_text() != written:
         sys.exit(f"{FILE.name} is not what receipt.md says")
-    count = sum(len(vectors[name]) for name in ("inputs", "outputs", "parameters", "receipts", "refused"))
+    count = sum(len(vectors[name]) for name in ("inputs", "outputs", "images", "parameters",
+                                                  "image_parameters", "receipts", "refused"))
     print(f"{count} vectors hold")
 
 

@@ -26,6 +26,7 @@ async fn who_reads_the_preview_and_cancels_pays_for_what_was_shown() -> Result<(
         from: 0,
         ids: (0..12).collect(),
         text: "Once upon a time".into(),
+        image: None,
     };
     node.escrow.extend(extend).await?;
     let seen = scene

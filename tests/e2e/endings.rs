@@ -45,6 +45,7 @@ async fn cancelling_a_leased_job_pays_for_the_progress() -> Result<()> {
         from: 0,
         ids: vec![1, 2, 3],
         text: "One two three".into(),
+        image: None,
     };
     node.escrow.extend(part).await?;
     scene.escrow(&scene.alice).cancel_job(job.job_id).await?;

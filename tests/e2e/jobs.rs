@@ -78,6 +78,7 @@ async fn partial_text_is_shown_as_it_comes_and_renews_the_lease() -> Result<()> 
         from,
         ids: ids.to_vec(),
         text: text.to_owned(),
+        image: None,
     };
 
     control.advance(std::time::Duration::from_secs(5)).await?;

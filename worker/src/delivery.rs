@@ -88,6 +88,7 @@ pub fn sign(
             usage,
             charge,
             signature: signature.to_vec(),
+            image: None,
         },
         deadline: lease.deadline,
     })

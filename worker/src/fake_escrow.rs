@@ -324,6 +324,7 @@ impl Escrow for FakeEscrow {
                 open,
                 output_tokens: open * 100,
                 oldest: Timestamp(0),
+                pixel_steps: None,
             };
             Ok(models
                 .into_iter()

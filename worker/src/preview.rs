@@ -84,6 +84,7 @@ impl Preview {
             from: from.ids,
             ids,
             text,
+            image: None,
         }
     }
 

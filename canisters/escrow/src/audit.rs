@@ -21,7 +21,10 @@ use emc_protocol::audit::{
     PROBES, Probe, RevealArgs, Seat, Verdict, Vote,
 };
 use emc_protocol::canonical;
-use emc_protocol::{ApiError, ByteBuf, JobId, Timestamp, Tokens, error::code};
+use emc_protocol::image::ImageTask;
+use emc_protocol::{
+    ApiError, ByteBuf, FinishReason, JobId, TextOutput, Timestamp, Tokens, error::code,
+};
 
 /// Audits of one validator that a list shows.
 const LISTED: usize = 50;
@@ -77,11 +80,11 @@ pub fn task(state: &State, caller: Principal, id: JobId) -> Result<AuditTask, Ap
         return Err(not_yours(id));
     }
     let (attempt, usage) = (job.attempts.last(), job.usage);
-    let output = state
+    let delivered = state
         .outputs
         .get(&id)
-        .and_then(|bytes| canonical::read_output(&bytes));
-    let (Some(attempt), Some(usage), Some(output)) = (attempt, usage, output) else {
+        .and_then(|bytes| delivered(&job, &bytes));
+    let (Some(attempt), Some(usage), Some((output, image))) = (attempt, usage, delivered) else {
         return Err(not_yours(id));
     };
     Ok(AuditTask {
@@ -100,7 +103,35 @@ pub fn task(state: &State, caller: Principal, id: JobId) -> Result<AuditTask, Ap
         context: attempt.context.unwrap_or_default(),
         probes: probes(&audit, id),
         terms: terms(&job),
+        image,
     })
+}
+
+/// What was delivered, as a validator gets it: a text, or an empty one and what is to be known of a picture.
+fn delivered(job: &JobRecord, bytes: &[u8]) -> Option<(TextOutput, Option<ImageTask>)> {
+    if job.image.is_none() {
+        return canonical::read_output(bytes).map(|output| (output, None));
+    }
+    let image = canonical::read_image_output(bytes)?;
+    let nothing = TextOutput {
+        ids: vec![],
+        finish_reason: FinishReason::Stop,
+        text: String::new(),
+    };
+    let task = ImageTask {
+        latent: image.latent,
+        result_bytes: bytes.len() as u64,
+    };
+    Some((nothing, Some(task)))
+}
+
+/// True for a member of the running round's committee.
+pub(crate) fn has_seat(state: &State, caller: Principal, id: JobId) -> bool {
+    let running = state
+        .audits
+        .get(&id)
+        .and_then(|mut audit| audit.rounds.pop());
+    running.is_some_and(|round| !round.over && round.seats.iter().any(|seat| seat.node == caller))
 }
 
 /// Everything about a job's draw and audit.

@@ -10,7 +10,7 @@ use crate::mining_round;
 use crate::outage;
 use crate::records::*;
 use crate::state::State;
-use crate::submit::needed;
+use crate::submit::tokens;
 use candid::Principal;
 use emc_protocol::canonical;
 use emc_protocol::work::ClaimArgs;
@@ -196,8 +196,9 @@ fn look_through(
 
 /// True if an offer's context and price cover a job.
 fn fits(offer: &OfferRecord, open: &OpenRecord) -> bool {
-    open.estimate + u64::from(open.max_tokens) <= u64::from(offer.context)
-        && needed(&offer.price, open.estimate, open.max_tokens).is_some_and(|n| n <= open.locked)
+    let demand = open.demand();
+    let price = offer.price.charge(&demand);
+    tokens(&demand) <= u64::from(offer.context) && price.is_some_and(|n| n <= open.locked)
 }
 
 /// A model's catalogue entry where its results can be audited: listed, with terms.

@@ -4,6 +4,7 @@
 
 use crate::bond;
 use crate::due;
+use crate::image;
 use crate::lease;
 use crate::mining_job;
 use crate::movement::Charge;
@@ -12,13 +13,39 @@ use crate::records::*;
 use crate::report;
 use crate::settle;
 use crate::state::State;
+use crate::submit::Explain;
 use candid::Principal;
 use emc_protocol::canonical;
 use emc_protocol::escrow::ReceiptRecord;
 use emc_protocol::work::{ChunkArgs, DeliverArgs, DeliverReply};
 use emc_protocol::{
-    ApiError, ErrorDetail, JobId, Receipt, TextOutput, Timestamp, Tokens, error::code, limits,
+    ApiError, ErrorDetail, FinishReason, ImageOutput, JobId, Receipt, TextOutput, Timestamp,
+    Tokens, error::code, limits,
 };
+
+/// What was delivered.
+enum Output {
+    Text(TextOutput),
+    Image(ImageOutput),
+}
+
+impl Output {
+    /// What an audit looks at, one by one: tokens, or samples of the latent.
+    fn positions(&self) -> u32 {
+        match self {
+            Self::Text(text) => text.ids.len() as u32,
+            Self::Image(image) => image.latent.len() as u32,
+        }
+    }
+
+    /// What the receipt says of its end; a picture has only one.
+    fn finish_reason(&self) -> FinishReason {
+        match self {
+            Self::Text(text) => text.finish_reason,
+            Self::Image(_) => FinishReason::Stop,
+        }
+    }
+}
 
 /// Takes a part of an output; how many bytes there are now.
 ///
@@ -86,21 +113,26 @@ pub fn deliver(
     let mut job = due::catch_up(state, now, id)?;
     let attempt = deliverable(id, &job, caller, args.attempt)?;
     let (output, bytes) = output(state, id, &job, args)?;
-    check_bounds(&job, &output, args)?;
+    match (&output, &job.image) {
+        (Output::Image(output), Some(record)) => image::check_output(record, output, args)?,
+        (Output::Text(output), None) => check_bounds(&job, output, args)?,
+        _ => return Err(wrong_kind(&job)),
+    }
     if args.output_hash != canonical::output_hash(&job.salt, &bytes) {
         return Err(ApiError::new(
             code::BAD_OUTPUT_HASH,
             "output_hash is not the hash of this output with the lease's salt: hash the canonical bytes of docs/spec/receipt.md.",
         ));
     }
-    check_continues_preview(state, id, &job, &output)?;
+    if let Output::Text(output) = &output {
+        check_continues_preview(state, id, &job, output)?;
+    }
     let charge = Charge::of(attempt, check_charge(&job, attempt, args)?);
-    let record = check_receipt(state, now, id, &job, attempt, &output, args)?;
+    let record = check_receipt(state, now, id, &job, attempt, output.finish_reason(), args)?;
     let (bond, claimed) = (reserve_again(state, &job, attempt)?, attempt.claimed);
 
     // 2. Apply; nothing fails any more.
-    let tokens = args.usage.output_tokens;
-    pace::note(state, job.model, claimed, now, tokens);
+    pace::note(state, job.model, claimed, now, &args.usage);
     if let Some(attempt) = job.attempts.last_mut() {
         attempt.bond = bond;
     }
@@ -110,7 +142,7 @@ pub fn deliver(
         job.receipt = Some(record.index);
     }
     let paid = if job.checking.is_some() {
-        settle::await_draw(state, id, &mut job, charge.charge, output.ids.len() as u32);
+        settle::await_draw(state, id, &mut job, charge.charge, output.positions());
         Tokens::ZERO
     } else {
         settle::settle(state, now, id, &mut job, &charge);
@@ -119,8 +151,12 @@ pub fn deliver(
     };
     lease::end_attempt(state, &mut job, End::Delivered);
     job.usage = Some(UsageRecord(args.usage));
+    let positions = output.positions();
+    if let Output::Image(output) = output {
+        image::keep(state, id, &mut job, output, bytes.len());
+    }
     state.outputs.insert(id, bytes);
-    mining_job::make_twin(state, id, &job, output.ids.len() as u32);
+    mining_job::make_twin(state, id, &job, positions);
     let state_now = job.stage.state();
     state.jobs.insert(id, job);
     Ok(DeliverReply {
@@ -178,26 +214,47 @@ fn output(
     id: JobId,
     job: &JobRecord,
     args: &DeliverArgs,
-) -> Result<(TextOutput, Vec<u8>), ApiError> {
-    if let Some(output) = &args.output {
-        let bytes = canonical::output_bytes(output);
+) -> Result<(Output, Vec<u8>), ApiError> {
+    let inline = match (&args.output, &args.image) {
+        (Some(text), None) => Some((Output::Text(text.clone()), canonical::output_bytes(text))),
+        (None, Some(image)) => Some((
+            Output::Image(image.clone()),
+            canonical::image_output_bytes(image),
+        )),
+        (Some(_), Some(_)) => return Err(wrong_kind(job)),
+        (None, None) => None,
+    };
+    if let Some((output, bytes)) = inline {
         if bytes.len() > limits::OUTPUT_INLINE_BYTES {
             let (got, max) = (bytes.len() as u64, limits::OUTPUT_INLINE_BYTES as u64);
-            return Err(ApiError::limit("output", got, max));
+            return Err(ApiError::limit("output", got, max)
+                .explain("Upload it in chunks with `upload_chunk` first."));
         }
-        return Ok((output.clone(), bytes));
+        return Ok((output, bytes));
     }
     let mut bytes = Vec::with_capacity(job.upload.map_or(0, |upload| upload.bytes as usize));
     for chunk in state.uploads.range((id, 0)..=(id, u64::MAX)) {
         bytes.extend_from_slice(&chunk.value());
     }
-    let output = canonical::read_output(&bytes).ok_or_else(|| {
+    let output = match job.image {
+        Some(_) => canonical::read_image_output(&bytes).map(Output::Image),
+        None => canonical::read_output(&bytes).map(Output::Text),
+    };
+    let output = output.ok_or_else(|| {
         ApiError::invalid(
             "output",
             "given, or uploaded before as the canonical bytes of one output",
         )
     })?;
     Ok((output, bytes))
+}
+
+/// A text for a picture, or the other way round.
+fn wrong_kind(job: &JobRecord) -> ApiError {
+    match job.image {
+        Some(_) => ApiError::invalid("output", "absent: this job asks for a picture, in `image`"),
+        None => ApiError::invalid("image", "absent: this job asks for a text, in `output`"),
+    }
 }
 
 fn check_bounds(job: &JobRecord, output: &TextOutput, args: &DeliverArgs) -> Result<(), ApiError> {
@@ -284,7 +341,7 @@ fn check_receipt(
     id: JobId,
     job: &JobRecord,
     attempt: &AttemptRecord,
-    output: &TextOutput,
+    finish_reason: FinishReason,
     args: &DeliverArgs,
 ) -> Result<ReceiptRecord, ApiError> {
     let receipt = Receipt {
@@ -298,7 +355,7 @@ fn check_receipt(
         output_hash: args.output_hash.clone(),
         seed: job.seed,
         usage: args.usage,
-        finish_reason: output.finish_reason,
+        finish_reason,
         charge: args.charge,
         evidence_root: vec![0; 32],
     };

@@ -7,11 +7,13 @@
 
 use crate::audit;
 use crate::bond;
+use crate::image;
 use crate::movement::Movement;
 use crate::outage;
 use crate::records::*;
 use crate::settle;
 use crate::state::State;
+use crate::submit;
 use candid::Principal;
 use emc_protocol::audit::{Candidate, FIRST_COMMITTEE, SECOND_COMMITTEE};
 use emc_protocol::{JobId, Timestamp, draw};
@@ -144,7 +146,9 @@ fn open_round(state: &mut State, now: Timestamp, id: JobId, job: &mut JobRecord,
             lost: Default::default(),
         });
     }
-    let until = now.after(settings.commit_window);
+    // Whoever votes on a picture makes it again.
+    let more = image::more_time(&state.config().settings, job.pixel_steps());
+    let until = now.after(settings.commit_window).after(more);
     let empty = seats.is_empty();
     audit.rounds.push(RoundRecord {
         seed: *seed,
@@ -193,7 +197,7 @@ fn candidates(state: &State, job: &JobRecord) -> Vec<CandidateRecord> {
     let worker = job.attempts.last().map(|attempt| attempt.owner);
     let concerned =
         |c: &CandidateRecord| Some(c.owner) == worker || [c.node, c.owner].contains(&job.requester);
-    let tokens = job.estimate + u64::from(job.parameters.max_tokens);
+    let tokens = submit::tokens(&job.demand());
     validators(state, job.model, tokens)
         .filter(|candidate| !concerned(candidate))
         .take(CANDIDATES)

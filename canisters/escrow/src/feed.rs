@@ -169,6 +169,7 @@ fn apply_model(state: &mut State, change: &ModelChange) {
                 share: royalty.share,
             }),
             compute_units: change.compute_units,
+            image: Some(change.task == Some(Task::Image)),
         }),
     };
     state.models.insert(number, record);

@@ -1,11 +1,14 @@
-//! HTTP: `/metrics`, and `/jobs/<id>/result` for public jobs or with `?capability=<hex>`; JSON, or the bare text with
-//! `?format=text`, and `/receipts/<id>`, which proves itself. The other answers are not certified: whoever must be sure
+//! HTTP: `/metrics`, and `/jobs/<id>/result` for public jobs or with `?capability=<hex>`: JSON, or the bare text with
+//! `?format=text`; of a picture the PNG, or a small one with `?format=thumbnail`. And `/receipts/<id>`, which proves itself. The other answers are not certified: whoever must be sure
 //! makes an update call or checks the receipt.
 
 use crate::state::State;
+use crate::view::Shown;
 use crate::{metrics, view};
 use emc_protocol::escrow::ReceiptProof;
-use emc_protocol::{ApiError, ByteBuf, FinishReason, JobId, Timestamp};
+use emc_protocol::{
+    ApiError, ByteBuf, FinishReason, ImageOutput, JobId, TextOutput, Timestamp, error::code, limits,
+};
 use ic_http_types::{HttpRequest, HttpResponse, HttpResponseBuilder};
 
 /// Answers a request.
@@ -55,27 +58,49 @@ fn result(state: &State, request: &HttpRequest, id: JobId) -> HttpResponse {
         return plain(400, "The capability is not hexadecimal.");
     }
     match view::result(state, id, capability.flatten().as_deref()) {
-        Ok(output) if request.raw_query_param("format") == Some("text") => {
-            respond(200, "text/plain; charset=utf-8", output.text.into_bytes())
-        }
-        Ok(output) => {
-            let reason = match output.finish_reason {
-                FinishReason::Stop => "stop",
-                FinishReason::Length => "length",
-                FinishReason::StopString => "stop_string",
-            };
-            let body = serde_json::json!({
-                "job_id": id,
-                "finish_reason": reason,
-                "tokens": output.ids.len(),
-                "text": output.text,
-            });
-            respond(200, "application/json", body.to_string().into_bytes())
-        }
+        Ok(Shown::Text(output)) => text(request, id, output),
+        Ok(Shown::Image(output)) => picture(request, id, output),
         Err(ApiError { code, message, .. }) => {
             let body = serde_json::json!({ "code": code, "message": message });
             respond(404, "application/json", body.to_string().into_bytes())
         }
+    }
+}
+
+fn text(request: &HttpRequest, id: JobId, output: TextOutput) -> HttpResponse {
+    if request.raw_query_param("format") == Some("text") {
+        return respond(200, "text/plain; charset=utf-8", output.text.into_bytes());
+    }
+    let reason = match output.finish_reason {
+        FinishReason::Stop => "stop",
+        FinishReason::Length => "length",
+        FinishReason::StopString => "stop_string",
+    };
+    let body = serde_json::json!({
+        "job_id": id,
+        "finish_reason": reason,
+        "tokens": output.ids.len(),
+        "text": output.text,
+    });
+    respond(200, "application/json", body.to_string().into_bytes())
+}
+
+/// One answer holds most pictures; of a larger one it says how to get it.
+fn picture(request: &HttpRequest, id: JobId, output: ImageOutput) -> HttpResponse {
+    let small = request.raw_query_param("format") == Some("thumbnail");
+    match (small, output.thumbnail) {
+        (true, Some(thumbnail)) => respond(200, "image/png", thumbnail.into_vec()),
+        (true, None) => plain(404, "This picture has no thumbnail: leave out the format."),
+        (false, _) if output.png.len() > limits::HTTP_IMAGE_BYTES => {
+            let message = format!(
+                "The picture of job {id} has {} bytes, one answer holds {}: get it with `emc job result {id} --output picture.png`, or in parts with `result_part`.",
+                output.png.len(),
+                limits::HTTP_IMAGE_BYTES
+            );
+            let body = serde_json::json!({ "code": code::LIMIT, "message": message });
+            respond(413, "application/json", body.to_string().into_bytes())
+        }
+        (false, _) => respond(200, "image/png", output.png),
     }
 }
 

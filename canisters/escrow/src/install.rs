@@ -7,6 +7,7 @@ use crate::state::State;
 use candid::Principal;
 use emc_protocol::audit::AuditSettings;
 use emc_protocol::escrow::{EscrowArgs, EscrowInit, Settings};
+use emc_protocol::image::ImageSettings;
 use emc_protocol::mining::MiningSettings;
 use emc_protocol::parameters::EscrowParameters;
 use emc_protocol::{Seconds, Timestamp, Tokens};
@@ -196,6 +197,17 @@ fn check_mining(mining: &MiningSettings) -> Result<(), ArgumentError> {
     Ok(())
 }
 
+fn check_images(images: &ImageSettings) -> Result<(), ArgumentError> {
+    let wrong = |field, expected| Err(ArgumentError::Setting { field, expected });
+    if images.lease_per_million > Seconds(3_600) {
+        return wrong("images.lease_per_million", "at most an hour");
+    }
+    if images.vote_price > Tokens(u64::MAX.into()) {
+        return wrong("images.vote_price", "an amount that can exist");
+    }
+    Ok(())
+}
+
 fn check(settings: &Settings) -> Result<(), ArgumentError> {
     let day = Seconds(24 * 3600);
     let wrong = |field, expected| Err(ArgumentError::Setting { field, expected });
@@ -222,6 +234,7 @@ fn check(settings: &Settings) -> Result<(), ArgumentError> {
         return wrong("lapse_fee and minimum_transfer", "amounts that can exist");
     }
     check_mining(&settings.mining.clone().unwrap_or_default())?;
+    check_images(&settings.images.clone().unwrap_or_default())?;
     check_audit(
         &settings.audit.clone().unwrap_or_default(),
         settings.treasury_share,

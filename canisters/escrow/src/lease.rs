@@ -2,6 +2,7 @@
 //! give it back, or let it lapse.
 
 use crate::due;
+use crate::image;
 use crate::mining_job;
 use crate::movement::Movement;
 use crate::records::*;
@@ -11,7 +12,9 @@ use crate::state::State;
 use crate::submit::{add_open, busy, remove_open};
 use candid::Principal;
 use emc_protocol::work::{DeclineArgs, ExtendArgs, ExtendReply};
-use emc_protocol::{ApiError, ErrorDetail, JobId, Seconds, Timestamp, Tokens, error::code, limits};
+use emc_protocol::{
+    ApiError, ErrorDetail, ImageParameters, JobId, Seconds, Timestamp, Tokens, error::code, limits,
+};
 
 /// Leases of one job that one owner may hold.
 const LEASES_PER_OWNER: usize = 2;
@@ -43,6 +46,11 @@ pub fn until(settings: &SettingsRecord, job: &JobRecord, now: Timestamp) -> Time
     let tokens = u64::from(job.parameters.max_tokens);
     let more = settings.lease_per_1000_tokens.0.saturating_mul(tokens) / 1_000;
     let length = Seconds(settings.lease_base.0.saturating_add(more));
+    let length = Seconds(
+        length
+            .0
+            .saturating_add(image::more_time(settings, job.pixel_steps()).0),
+    );
     now.after(length).min(job.deadline)
 }
 
@@ -77,13 +85,61 @@ pub fn extend(
     let id = args.job_id;
     let mut job = due::catch_up(state, now, id)?;
     running(id, &job, caller, args.attempt)?;
+    let progress = match &job.image {
+        Some(record) => image::take_progress(state, now, &job, record, args)?,
+        None => take_text(state, now, &job, args)?,
+    };
+    job.progress = Some(progress);
+    let until = until(&state.config().settings, &job, now);
+    if job.lease_until != Some(until) {
+        state.unqueue_due(id, job.lease_until.unwrap_or(job.deadline));
+        job.lease_until = Some(until);
+        state.queue_due(id, until);
+    }
+    state.jobs.insert(id, job);
+    Ok(ExtendReply { until })
+}
+
+/// Checks that a partial answer is far enough from the one before.
+///
+/// # Errors
+/// `busy`, with the time to wait.
+pub(crate) fn check_interval(job: &JobRecord, now: Timestamp) -> Result<(), ApiError> {
+    let before = job.progress.map_or(Timestamp(0), |progress| progress.time);
+    let earliest = before.after(limits::PREVIEW_INTERVAL);
+    if now >= earliest {
+        return Ok(());
+    }
+    let wait = Seconds((earliest.0 - now.0).div_ceil(1_000_000_000));
+    Err(busy(format!(
+        "Partial answers are at least {} seconds apart: wait.",
+        limits::PREVIEW_INTERVAL.0
+    ))
+    .with(ErrorDetail::RetryAfter { seconds: wait }))
+}
+
+/// Takes in a partial answer: its ids and text go on from those before.
+fn take_text(
+    state: &mut State,
+    now: Timestamp,
+    job: &JobRecord,
+    args: ExtendArgs,
+) -> Result<Progress, ApiError> {
+    let id = args.job_id;
+    if args.image.is_some() {
+        return Err(ApiError::invalid(
+            "image",
+            "absent: this job asks for a text",
+        ));
+    }
     if args.prompt_tokens == 0 || args.prompt_tokens > job.prompt_bound {
-        return Err(bad_prompt_tokens(&job));
+        return Err(bad_prompt_tokens(job));
     }
     let before = job.progress.unwrap_or(Progress {
         prompt_tokens: args.prompt_tokens,
         ids: 0,
         time: Timestamp(0),
+        steps: 0,
     });
     if args.from != before.ids {
         let message = format!(
@@ -92,15 +148,7 @@ pub fn extend(
         );
         return Err(ApiError::new(code::NOT_A_CONTINUATION, message));
     }
-    let earliest = before.time.after(limits::PREVIEW_INTERVAL);
-    if now < earliest {
-        let wait = Seconds((earliest.0 - now.0).div_ceil(1_000_000_000));
-        return Err(busy(format!(
-            "Partial answers are at least {} seconds apart: wait.",
-            limits::PREVIEW_INTERVAL.0
-        ))
-        .with(ErrorDetail::RetryAfter { seconds: wait }));
-    }
+    check_interval(job, now)?;
     let ids = before.ids as usize + args.ids.len();
     if ids > job.parameters.max_tokens as usize {
         return Err(ApiError::limit(
@@ -128,19 +176,12 @@ pub fn extend(
         preview.text.push_str(&args.text);
         state.previews.insert(id, preview);
     }
-    job.progress = Some(Progress {
+    Ok(Progress {
         prompt_tokens: args.prompt_tokens,
         ids: ids as u32,
         time: now,
-    });
-    let until = until(&state.config().settings, &job, now);
-    if job.lease_until != Some(until) {
-        state.unqueue_due(id, job.lease_until.unwrap_or(job.deadline));
-        job.lease_until = Some(until);
-        state.queue_due(id, until);
-    }
-    state.jobs.insert(id, job);
-    Ok(ExtendReply { until })
+        steps: 0,
+    })
 }
 
 /// Gives a lease back, at no cost.
@@ -321,7 +362,7 @@ pub(crate) fn bad_prompt_tokens(job: &JobRecord) -> ApiError {
     ApiError::new(code::BAD_USAGE, message)
 }
 
-/// What the progress of an attempt costs so far: prompt tokens and ids as extended, at most what is locked.
+/// What the progress of an attempt costs so far: prompt tokens and ids, or steps, as extended; at most what is locked.
 pub(crate) fn progress_charge(job: &JobRecord) -> Tokens {
     let (Some(attempt), Some(progress)) = (job.attempts.last(), job.progress) else {
         return Tokens::ZERO;
@@ -329,7 +370,9 @@ pub(crate) fn progress_charge(job: &JobRecord) -> Tokens {
     let usage = emc_protocol::Usage {
         prompt_tokens: progress.prompt_tokens,
         output_tokens: progress.ids.into(),
-        pixel_steps: 0,
+        pixel_steps: job.image.as_ref().map_or(0, |image| {
+            ImageParameters::from(image).pixel_steps_of(progress.steps)
+        }),
     };
     let locked = job.chargeable();
     attempt

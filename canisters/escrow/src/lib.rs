@@ -19,6 +19,7 @@ pub mod due;
 pub mod feed;
 pub mod guard;
 pub mod http;
+pub mod image;
 pub mod install;
 pub mod judge;
 pub mod lease;
@@ -56,7 +57,7 @@ use emc_protocol::job::{JobFilter, JobPage};
 use emc_protocol::parameters::{EscrowParameterLog, EscrowParameters};
 use emc_protocol::work::{
     ChunkArgs, ClaimArgs, DeclineArgs, DeliverArgs, DeliverReply, ExtendArgs, ExtendReply,
-    WorkSummary,
+    ResultPart, ResultPartArgs, WorkSummary,
 };
 use emc_protocol::{
     AccountView, ApiError, ByteBuf, DepositArgs, DepositReply, Job, JobId, Lease, Ledgered,
@@ -242,6 +243,13 @@ fn get_job(job: JobId, capability: Option<ByteBuf>) -> Result<Job, ApiError> {
             capability.as_deref().map(|c| &c[..]),
         )
     })
+}
+
+/// A part of a result's canonical bytes, for results that are too large for `get_job`. For whom may read the result, and
+/// for the validators that check it.
+#[query]
+fn result_part(args: ResultPartArgs) -> Result<ResultPart, ApiError> {
+    read(|state| view::result_part(state, msg_caller(), &args))
 }
 
 /// A requester's jobs, newest first; the caller's own where no other is named.

@@ -130,6 +130,8 @@ pub(crate) fn give(
             canary: false,
             index: got,
         }),
+        // Rounds ask for texts only: what a picture takes is not known from its size alone.
+        image: None,
     };
     job.parameters_hash = canonical::parameters_hash(&job.model_ref(), &parameters);
     state.count(|counts| {

@@ -2,14 +2,35 @@
 
 use crate::records::*;
 use crate::state::State;
-use emc_protocol::{Seconds, Timestamp};
+use emc_protocol::{Seconds, Timestamp, Usage};
 
 /// A new delivery counts one part in so many.
 const WEIGHT: u64 = 8;
 
+/// What a pace is for: one output token, or a thousand pixel-steps. A model has only the one or the other.
+pub(crate) fn units(usage: &Usage) -> u64 {
+    let thousands = usage.pixel_steps.div_ceil(1_000);
+    usage.output_tokens.saturating_add(thousands)
+}
+
+/// The same of all that waits.
+pub(crate) fn units_of(waiting: &WaitingRecord) -> u64 {
+    units(&Usage {
+        prompt_tokens: 0,
+        output_tokens: waiting.output_tokens,
+        pixel_steps: waiting.pixel_steps,
+    })
+}
+
 /// Takes in a delivery.
-pub(crate) fn note(state: &mut State, model: u32, claimed: Timestamp, now: Timestamp, tokens: u64) {
-    let took = now.0.saturating_sub(claimed.0) / tokens.max(1);
+pub(crate) fn note(
+    state: &mut State,
+    model: u32,
+    claimed: Timestamp,
+    now: Timestamp,
+    usage: &Usage,
+) {
+    let took = now.0.saturating_sub(claimed.0) / units(usage).max(1);
     let per_token = match state.pace.get(&model) {
         None => took,
         Some(pace) => pace.per_token / WEIGHT * (WEIGHT - 1) + took / WEIGHT,
@@ -17,10 +38,10 @@ pub(crate) fn note(state: &mut State, model: u32, claimed: Timestamp, now: Times
     state.pace.insert(model, PaceRecord { per_token });
 }
 
-/// How long so many tokens take, shared by so many nodes; `None` while no pace is known, or without nodes.
-pub(crate) fn time(state: &State, model: u32, tokens: u64, nodes: u64) -> Option<Seconds> {
+/// How long so many units take, shared by so many nodes; `None` while no pace is known, or without nodes.
+pub(crate) fn time(state: &State, model: u32, units: u64, nodes: u64) -> Option<Seconds> {
     let pace = state.pace.get(&model)?;
-    let all = u128::from(pace.per_token) * u128::from(tokens);
+    let all = u128::from(pace.per_token) * u128::from(units);
     let shared = all.checked_div(nodes.into())?;
     u64::try_from(shared.div_ceil(1_000_000_000))
         .ok()

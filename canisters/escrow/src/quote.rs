@@ -5,18 +5,18 @@ use crate::draw;
 use crate::pace;
 use crate::records::*;
 use crate::state::State;
-use crate::submit::{self, Measured, needed};
+use crate::submit::{self, tokens};
 use candid::Principal;
 use emc_protocol::audit::Assurance;
 use emc_protocol::escrow::{CheckQuote, Quote, QuoteArgs};
 use emc_protocol::node::LIVENESS;
-use emc_protocol::{ApiError, ModelRef, SubmitJob, Timestamp, Tokens, error::code};
+use emc_protocol::{ApiError, ModelRef, SubmitJob, Timestamp, Tokens, Usage, error::code};
 use std::collections::BTreeSet;
 
 /// Nodes that a quote looks at.
 const LOOK: usize = 2_000;
 /// Answers shorter than this are hard to tell from a cheat's.
-const WEAK: u32 = 16;
+const WEAK: u64 = 16;
 /// Nodes that a submission looks at to find one that would take the job.
 const LOOK_AT_SUBMIT: usize = 300;
 
@@ -43,9 +43,10 @@ fn live(
 /// The input is not acceptable, or the model is not there.
 pub fn quote(state: &State, now: Timestamp, args: &QuoteArgs) -> Result<Quote, ApiError> {
     let measured = submit::measure(&args.input)?;
-    submit::check_parameters(&args.parameters)?;
-    let (number, version, _) = submit::find_model(state, &args.model)?;
-    let max_tokens = args.parameters.max_tokens;
+    submit::check_parameters(&args.input, &args.parameters)?;
+    let (number, version, _) = submit::find_model(state, &args.model, args.input.task())?;
+    let demand = measured.demand(&args.parameters);
+    let picture = args.input.image().is_some();
     let mut owners = BTreeSet::new();
     let mut nodes = 0;
     let mut cheapest: Option<(Tokens, emc_protocol::Price)> = None;
@@ -53,11 +54,12 @@ pub fn quote(state: &State, now: Timestamp, args: &QuoteArgs) -> Result<Quote, A
     let (mut lowest, mut highest): (Option<Tokens>, Option<Tokens>) = (None, None);
     let assurance = args.assurance.unwrap_or_default();
     let settings = state.config().settings.audit();
-    let (vote_fee, audit_fee) = submit::fees(&settings, assurance, measured.estimate, max_tokens);
+    let images = state.config().settings.images();
+    let (vote_fee, audit_fee) = submit::fees(&settings, &images, assurance, &demand);
     for (_, server) in live(state, now, number, LOOK) {
         nodes += 1;
         owners.insert(server.owner);
-        let Some(need) = needed(&server.price, measured.estimate, max_tokens) else {
+        let Some(need) = server.price.charge(&demand) else {
             continue;
         };
         if cheapest.is_none_or(|(least, _)| need < least) {
@@ -66,7 +68,7 @@ pub fn quote(state: &State, now: Timestamp, args: &QuoteArgs) -> Result<Quote, A
         if dearest.is_none_or(|(most, _)| need > most) {
             dearest = Some((need, server.price));
         }
-        if measured.estimate + u64::from(max_tokens) <= u64::from(server.context) {
+        if tokens(&demand) <= u64::from(server.context) {
             lowest = Some(lowest.map_or(need, |least| least.min(need)));
             highest = Some(highest.map_or(need, |most| most.max(need)));
         }
@@ -85,9 +87,10 @@ pub fn quote(state: &State, now: Timestamp, args: &QuoteArgs) -> Result<Quote, A
         lowest_max_price: lowest.map(|lowest| Tokens(lowest.0.saturating_add(audit_fee.0))),
         highest_max_price: highest.map(|highest| Tokens(highest.0.saturating_add(audit_fee.0))),
         waiting: waiting.jobs,
-        begins_in: pace::time(state, number, waiting.output_tokens, nodes),
+        begins_in: pace::time(state, number, pace::units_of(&waiting), nodes),
         // One node does a job; without any there is nothing to say.
-        takes: pace::time(state, number, max_tokens.into(), nodes.min(1)),
+        takes: pace::time(state, number, pace::units(&demand), nodes.min(1)),
+        pixel_steps: picture.then_some(demand.pixel_steps),
         check: (assurance != Assurance::None).then(|| {
             let chance = submit::chance(&settings, assurance);
             CheckQuote {
@@ -95,14 +98,10 @@ pub fn quote(state: &State, now: Timestamp, args: &QuoteArgs) -> Result<Quote, A
                 vote_fee,
                 chance,
                 bond: lowest.map(|lowest| bond::size(&settings, chance, lowest)),
-                validator_owners: draw::validator_owners(
-                    state,
-                    number,
-                    measured.estimate + u64::from(max_tokens),
-                    None,
-                ) as u64,
+                validator_owners: draw::validator_owners(state, number, tokens(&demand), None)
+                    as u64,
                 least_owners: settings.least_owners,
-                weak: max_tokens < WEAK,
+                weak: !picture && demand.output_tokens < WEAK,
             }
         }),
     })
@@ -116,21 +115,20 @@ pub(crate) fn check_served(
     state: &State,
     now: Timestamp,
     model: u32,
-    measured: &Measured,
+    demand: &Usage,
     job: &SubmitJob,
     checking: Option<&Checking>,
 ) -> Result<(), ApiError> {
     let fee = checking.map_or(0, |checking| checking.audit_fee.0);
-    let max_tokens = job.parameters.max_tokens;
     let (mut looked, mut nodes) = (0, 0);
     let mut unbonded = None;
     let mut lowest: Option<Tokens> = None;
     for (node, server) in live(state, now, model, LOOK_AT_SUBMIT) {
         nodes += 1;
-        if measured.estimate + u64::from(max_tokens) > u64::from(server.context) {
+        if tokens(demand) > u64::from(server.context) {
             continue;
         }
-        let Some(need) = needed(&server.price, measured.estimate, max_tokens) else {
+        let Some(need) = server.price.charge(demand) else {
             continue;
         };
         looked += 1;

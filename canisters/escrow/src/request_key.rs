@@ -83,7 +83,8 @@ fn is_same(record: &JobRecord, job: &SubmitJob, input: &[u8]) -> bool {
     record.requester == payer
         && record.notify == job.notify.unwrap_or_default()
         && record.input_hash == hash.sha256()
-        && record.parameters_hash == canonical::parameters_hash(&model, &job.parameters)
+        && record.parameters_hash
+            == canonical::job_parameters_hash(&model, &job.input, &job.parameters)
         && record.max_price == job.max_price
         && record.assurance() == job.assurance.unwrap_or_default()
         && allowed == deadline

@@ -13,6 +13,7 @@ pub fn prune(state: &mut State, now: Timestamp, limit: usize) -> usize {
             Some(((until, id), ())) if until <= now.0 => {
                 state.retention.remove(&(until, id));
                 state.outputs.remove(&id);
+                state.thumbnails.remove(&id);
                 let job = state.jobs.get(&id);
                 if job.as_ref().is_some_and(|job| job.mining.is_some()) {
                     mining_job::delete(state, id);

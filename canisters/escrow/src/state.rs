@@ -6,7 +6,7 @@
 //! | 0-9 | layout, config, counts, feed, clock, log of parameters |
 //! | 10-19 | books |
 //! | 20-39 | jobs: records, inputs, outputs, previews, uploads, indices, queues; draws, audits, delegations, callbacks |
-//! | 40-59 | nodes and models, from the feed; bonds, reports to the registry; mining; candidates of audits |
+//! | 40-59 | nodes and models, from the feed; bonds, reports to the registry; mining; candidates of audits; thumbnails |
 //! | 60-69 | receipts and the nodes of their Merkle range (62 held a running hash before the first release) |
 //! | 70-79 | the journal of ledger calls |
 
@@ -79,6 +79,7 @@ const EPOCHS: MemoryId = MemoryId::new(53);
 const MINING_REPORTED: MemoryId = MemoryId::new(54);
 const PACE: MemoryId = MemoryId::new(55);
 const CANDIDATES: MemoryId = MemoryId::new(56);
+const THUMBNAILS: MemoryId = MemoryId::new(57);
 const RECEIPT_INDEX: MemoryId = MemoryId::new(60);
 const RECEIPT_DATA: MemoryId = MemoryId::new(61);
 const RECEIPT_NODES: MemoryId = MemoryId::new(63);
@@ -87,11 +88,12 @@ const JOURNAL_ENTRIES: MemoryId = MemoryId::new(71);
 const JOURNAL_DUE: MemoryId = MemoryId::new(72);
 
 /// The memories that grow with the number of jobs, by name.
-const GROWING: [(&str, MemoryId); 25] = [
+const GROWING: [(&str, MemoryId); 26] = [
     ("accounts", ACCOUNTS),
     ("jobs", JOBS),
     ("inputs", INPUTS),
     ("outputs", OUTPUTS),
+    ("thumbnails", THUMBNAILS),
     ("previews", PREVIEWS),
     ("uploads", UPLOADS),
     ("open", OPEN),
@@ -163,6 +165,8 @@ pub struct State {
     pub(crate) inputs: Map<JobId, Vec<u8>>,
     /// Canonical bytes of outputs, until their retention ends.
     pub(crate) outputs: Map<JobId, Vec<u8>>,
+    /// Thumbnails of delivered pictures, until their retention ends.
+    pub(crate) thumbnails: Map<JobId, Vec<u8>>,
     pub(crate) previews: Map<JobId, PreviewRecord>,
     /// Chunks of outputs, by job and offset.
     pub(crate) uploads: Map<(JobId, u64), Vec<u8>>,
@@ -295,6 +299,7 @@ impl State {
             jobs: Map::init(map(JOBS)),
             inputs: Map::init(map(INPUTS)),
             outputs: Map::init(map(OUTPUTS)),
+            thumbnails: Map::init(map(THUMBNAILS)),
             previews: Map::init(map(PREVIEWS)),
             uploads: Map::init(map(UPLOADS)),
             open: Map::init(map(OPEN)),

@@ -5,6 +5,7 @@ use crate::bond;
 use crate::callback;
 use crate::delegate;
 use crate::draw;
+use crate::image;
 use crate::movement::Movement;
 use crate::quote;
 use crate::records::*;
@@ -14,10 +15,13 @@ use crate::state::State;
 use candid::Principal;
 use emc_protocol::audit::{Assurance, AuditSettings, FIRST_COMMITTEE, SECOND_COMMITTEE};
 use emc_protocol::canonical::{self, Writer};
+use emc_protocol::image::ImageSettings;
 use emc_protocol::job::IfUnserved;
+use emc_protocol::model::Task;
+use emc_protocol::price::PRICE_UNIT;
 use emc_protocol::{
     ApiError, JobId, JobInput, ModelRef, Parameters, Seconds, SubmitJob, SubmitReply, Timestamp,
-    Tokens, error::code, limits,
+    Tokens, Usage, error::code, limits,
 };
 
 /// Most bytes of inputs that one requester's unfinished jobs may hold.
@@ -31,6 +35,24 @@ pub struct Measured {
     pub estimate: u64,
     /// The most prompt tokens that are accepted.
     pub bound: u64,
+    /// Pixel-steps of a picture.
+    pub pixel_steps: u64,
+}
+
+impl Measured {
+    /// The most that a job of this input is expected to use.
+    pub fn demand(&self, parameters: &Parameters) -> Usage {
+        Usage {
+            prompt_tokens: self.estimate,
+            output_tokens: parameters.max_tokens.into(),
+            pixel_steps: self.pixel_steps,
+        }
+    }
+}
+
+/// Tokens of prompt and output together: what a context must hold.
+pub(crate) fn tokens(demand: &Usage) -> u64 {
+    demand.prompt_tokens.saturating_add(demand.output_tokens)
 }
 
 /// Submits a job.
@@ -46,7 +68,8 @@ pub fn submit(
     // 1. Check.
     let secret = secret::secret(state)?;
     let measured = measure(&job.input)?;
-    check_parameters(&job.parameters)?;
+    check_parameters(&job.input, &job.parameters)?;
+    let demand = measured.demand(&job.parameters);
     let key = job
         .request_key
         .as_deref()
@@ -65,9 +88,9 @@ pub fn submit(
     if job.max_price.is_zero() {
         return Err(ApiError::invalid("max_price", "at least one e8s"));
     }
-    let (number, version, entry) = find_model(state, &job.model)?;
+    let (number, version, entry) = find_model(state, &job.model, job.input.task())?;
     if entry.context > 0 {
-        let needed = measured.estimate + u64::from(job.parameters.max_tokens);
+        let needed = tokens(&demand);
         if needed > u64::from(entry.context) {
             return Err(ApiError::limit("max_tokens", needed, entry.context.into()).explain(
                 "Prompt and output together pass the model's context: shorten the prompt or ask for fewer tokens.",
@@ -83,9 +106,9 @@ pub fn submit(
     if notify {
         callback::check(caller)?;
     }
-    let checking = checking(state, payer, number, &entry, &measured, &job)?;
+    let checking = checking(state, payer, number, &entry, &demand, &job)?;
     if job.if_unserved.unwrap_or_default() == IfUnserved::Refuse {
-        quote::check_served(state, now, number, &measured, &job, checking.as_ref())?;
+        quote::check_served(state, now, number, &demand, &job, checking.as_ref())?;
     }
     let account = state.books.account(&payer);
     let settings = &state.config().settings;
@@ -126,7 +149,7 @@ pub fn submit(
         seed: job.seed.unwrap_or_else(|| secret::seed(state, id)),
         salt,
         input_hash: input_hash.sha256(),
-        parameters_hash: canonical::parameters_hash(&model, &job.parameters),
+        parameters_hash: canonical::job_parameters_hash(&model, &job.input, &job.parameters),
         max_price: job.max_price,
         lock: Default::default(),
         charged: None,
@@ -148,6 +171,7 @@ pub fn submit(
         allowed: deadline.0,
         away: state.clock.get().away,
         mining: None,
+        image: job.input.image().map(|input| (&input.parameters).into()),
     };
 
     // 3. Apply: the books refuse before anything has changed, or nothing fails any more.
@@ -181,11 +205,13 @@ pub(crate) fn add_open(state: &mut State, id: JobId, job: &JobRecord) {
         input_bytes: job.input_bytes,
         tried: !job.attempts.is_empty(),
         bond: job.checking.map(|checking| checking.bond),
+        pixel_steps: job.pixel_steps(),
     };
     state.open.insert((job.model, id), record);
     let mut waiting = state.waiting.get(&job.model).unwrap_or_default();
     waiting.jobs += 1;
     waiting.output_tokens += u64::from(job.parameters.max_tokens);
+    waiting.pixel_steps = waiting.pixel_steps.saturating_add(job.pixel_steps());
     state.waiting.insert(job.model, waiting);
 }
 
@@ -198,6 +224,7 @@ pub(crate) fn remove_open(state: &mut State, id: JobId, job: &JobRecord) {
     waiting.jobs = waiting.jobs.saturating_sub(1);
     let tokens = u64::from(job.parameters.max_tokens);
     waiting.output_tokens = waiting.output_tokens.saturating_sub(tokens);
+    waiting.pixel_steps = waiting.pixel_steps.saturating_sub(job.pixel_steps());
     if waiting.jobs == 0 {
         state.waiting.remove(&job.model);
     } else {
@@ -224,6 +251,7 @@ fn reply(job: &JobRecord, id: JobId, capability: [u8; 16], repeated: bool) -> Su
 /// Where it is empty or over a limit.
 pub fn measure(input: &JobInput) -> Result<Measured, ApiError> {
     let messages = match input {
+        JobInput::Image(input) => return image::measure(input),
         JobInput::Chat { messages } if messages.is_empty() => {
             return Err(ApiError::invalid(
                 "input",
@@ -256,6 +284,7 @@ pub fn measure(input: &JobInput) -> Result<Measured, ApiError> {
         bytes,
         estimate: length.div_ceil(4) + template + 16,
         bound: length + template + limits::TEMPLATE_TOKENS,
+        pixel_steps: 0,
     })
 }
 
@@ -263,7 +292,10 @@ pub fn measure(input: &JobInput) -> Result<Measured, ApiError> {
 ///
 /// # Errors
 /// The field that is over its limit.
-pub fn check_parameters(p: &Parameters) -> Result<(), ApiError> {
+pub fn check_parameters(input: &JobInput, p: &Parameters) -> Result<(), ApiError> {
+    if input.image().is_some() {
+        return image::check_unused(p);
+    }
     let at_most = |field, got: u32, max: u32| {
         if got > max {
             return Err(ApiError::limit(field, got.into(), max.into()));
@@ -313,7 +345,7 @@ fn checking(
     caller: Principal,
     model: u32,
     entry: &CatalogueRecord,
-    measured: &Measured,
+    demand: &Usage,
     job: &SubmitJob,
 ) -> Result<Option<Checking>, ApiError> {
     let assurance = job.assurance.unwrap_or_default();
@@ -321,6 +353,7 @@ fn checking(
         return Ok(None);
     }
     let settings = state.config().settings.audit();
+    let images = state.config().settings.images();
     if !entry.listed || entry.audit.is_none() {
         let message = format!(
             "{} is not listed with audit terms, so that its results cannot be audited: submit without assurance, or choose a listed model.",
@@ -328,8 +361,7 @@ fn checking(
         );
         return Err(ApiError::new(code::NOT_AUDITABLE, message));
     }
-    let tokens = measured.estimate + u64::from(job.parameters.max_tokens);
-    let owners = draw::validator_owners(state, model, tokens, Some(caller));
+    let owners = draw::validator_owners(state, model, tokens(demand), Some(caller));
     if owners < settings.least_owners as usize {
         let message = format!(
             "Validators of {owners} owners serve this model, {} are needed for an audit: submit without assurance, or later.",
@@ -337,12 +369,7 @@ fn checking(
         );
         return Err(ApiError::new(code::NOT_AUDITABLE, message));
     }
-    let (vote_fee, audit_fee) = fees(
-        &settings,
-        assurance,
-        measured.estimate,
-        job.parameters.max_tokens,
-    );
+    let (vote_fee, audit_fee) = fees(&settings, &images, assurance, demand);
     if job.max_price <= audit_fee {
         let least = format!("more than the {audit_fee} EMC that the audit is paid from it");
         return Err(ApiError::invalid("max_price", least));
@@ -370,16 +397,14 @@ pub(crate) fn chance(settings: &AuditSettings, assurance: Assurance) -> u16 {
 /// What one vote is paid, and what a job locks for all: every vote of both rounds, times the chance; rounded up.
 pub fn fees(
     settings: &AuditSettings,
+    images: &ImageSettings,
     assurance: Assurance,
-    estimate: u64,
-    max_tokens: u32,
+    demand: &Usage,
 ) -> (Tokens, Tokens) {
-    let tokens = u128::from(estimate) + u128::from(max_tokens);
-    let vote = settings
-        .vote_price
-        .0
-        .saturating_mul(tokens)
-        .div_ceil(1_000_000);
+    let part = |price: Tokens, units: u64| price.0.saturating_mul(units.into());
+    let tokens = part(settings.vote_price, tokens(demand));
+    let pixel_steps = part(images.vote_price, demand.pixel_steps);
+    let vote = tokens.saturating_add(pixel_steps).div_ceil(PRICE_UNIT);
     let vote = vote.max(settings.vote_minimum.0);
     let all = vote.saturating_mul((FIRST_COMMITTEE + SECOND_COMMITTEE) as u128);
     let chance = u128::from(chance(settings, assurance));
@@ -413,15 +438,12 @@ fn check_salt(salt: Option<&[u8]>) -> Result<Option<[u8; 32]>, ApiError> {
     .transpose()
 }
 
-/// The number, version and catalogue entry of the model that is meant.
+/// The number, version and catalogue entry of the model that is meant: its newest version that does such jobs.
 pub(crate) fn find_model(
     state: &State,
     model: &ModelRef,
+    task: Task,
 ) -> Result<(u32, u32, CatalogueRecord), ApiError> {
-    let unknown = |what: &str| {
-        let message = format!("{} {what}; `emc model list` shows what there is.", model.id);
-        ApiError::new(code::UNKNOWN_MODEL, message)
-    };
     if model.id.len() > limits::MODEL_ID_BYTES {
         let (got, max) = (model.id.len() as u64, limits::MODEL_ID_BYTES as u64);
         return Err(ApiError::limit("model", got, max));
@@ -431,20 +453,30 @@ pub(crate) fn find_model(
         None => (0, u32::MAX),
     };
     let keys = model_key(&model.id, low)..=model_key(&model.id, high);
-    let mut found = "is not in the catalogue";
+    let mut found = (code::UNKNOWN_MODEL, "is not in the catalogue");
     for entry in state.model_numbers.range(keys).rev().take(16) {
         let number = entry.value();
         let Some(record) = state.models.get(&number) else {
             continue;
         };
         match record.entry {
-            Some(entry) if entry.retired => found = "is retired and takes no new jobs",
-            Some(entry) if !entry.chat => found = "does not answer texts",
+            Some(entry) if !entry.does(task) => {
+                let other = match task {
+                    Task::Image => "makes no pictures",
+                    Task::Chat | Task::Embedding => "does not answer texts",
+                };
+                found = (code::WRONG_TASK, other);
+            }
+            Some(entry) if entry.retired => {
+                found = (code::UNKNOWN_MODEL, "is retired and takes no new jobs");
+            }
             Some(entry) => return Ok((number, record.version, entry)),
             None => {}
         }
     }
-    Err(unknown(found))
+    let (code, what) = found;
+    let message = format!("{} {what}; `emc model list` shows what there is.", model.id);
+    Err(ApiError::new(code, message))
 }
 
 /// The key of a model version among the numbers.
@@ -472,17 +504,4 @@ impl Explain for ApiError {
         self.message.push_str(sentence);
         self
     }
-}
-
-/// What a job would have to lock so that a price covers it.
-pub(crate) fn needed(
-    price: &emc_protocol::Price,
-    estimate: u64,
-    max_tokens: u32,
-) -> Option<Tokens> {
-    price.charge(&emc_protocol::Usage {
-        prompt_tokens: estimate,
-        output_tokens: max_tokens.into(),
-        pixel_steps: 0,
-    })
 }

@@ -1,6 +1,8 @@
 //! What callers may see. Everybody sees a job's terms, hashes and money; prompt, partial answer and result are for the
 //! requester, for the bearer of the capability, and, the result of a public job, for all.
 
+use crate::audit;
+use crate::image;
 use crate::mining_round;
 use crate::outage;
 use crate::parameters;
@@ -11,9 +13,10 @@ use candid::Principal;
 use emc_protocol::canonical;
 use emc_protocol::escrow::{EscrowInfo, ReceiptProof, ReceiptRecord};
 use emc_protocol::job::{Attempt, JobFilter, JobPage, MiningRole, Preview, PrivateView};
-use emc_protocol::work::WorkSummary;
+use emc_protocol::work::{ResultPart, ResultPartArgs, WorkSummary};
 use emc_protocol::{
-    ApiError, ByteBuf, Job, JobId, ModelRef, TextOutput, Timestamp, error::code, limits,
+    ApiError, ByteBuf, ImageOutput, ImageProgress, Job, JobId, ModelRef, TextOutput, Timestamp,
+    error::code, limits,
 };
 
 /// Bytes of prompts and results in one page of a list; the first job always fits.
@@ -85,26 +88,71 @@ pub fn get_job(
     Ok(view(state, id, &job, sight))
 }
 
+/// A result.
+pub enum Shown {
+    /// Of a chat or a completion.
+    Text(TextOutput),
+    /// A picture.
+    Image(ImageOutput),
+}
+
 /// The result of a job, for whom it may be shown.
 ///
 /// # Errors
 /// There is no such job or result, or it is not the caller's to see; the error does not say which.
-pub fn result(state: &State, id: JobId, capability: Option<&[u8]>) -> Result<TextOutput, ApiError> {
-    let hidden = || {
-        let message = format!(
-            "Job {id} has no result that can be shown: it is not settled, its result's time is over, or the capability is missing."
-        );
-        ApiError::new(code::NOT_FOUND, message)
-    };
-    let job = state.jobs.get(&id).ok_or_else(hidden)?;
+pub fn result(state: &State, id: JobId, capability: Option<&[u8]>) -> Result<Shown, ApiError> {
+    let job = state.jobs.get(&id).ok_or_else(|| hidden(id))?;
     if sight(state, id, &job, Principal::anonymous(), capability) == Sight::Terms {
-        return Err(hidden());
+        return Err(hidden(id));
     }
-    output(state, id).ok_or_else(hidden)
+    let bytes = state.outputs.get(&id).ok_or_else(|| hidden(id))?;
+    let shown = match job.image {
+        Some(_) => canonical::read_image_output(&bytes).map(Shown::Image),
+        None => canonical::read_output(&bytes).map(Shown::Text),
+    };
+    shown.ok_or_else(|| hidden(id))
 }
 
-fn output(state: &State, id: JobId) -> Option<TextOutput> {
-    canonical::read_output(&state.outputs.get(&id)?)
+/// A part of a result's canonical bytes, for whom it may be shown, and for the validators that check it.
+///
+/// # Errors
+/// There is no such job or result, or it is not the caller's to see; the error does not say which.
+pub fn result_part(
+    state: &State,
+    caller: Principal,
+    args: &ResultPartArgs,
+) -> Result<ResultPart, ApiError> {
+    let id = args.job_id;
+    let job = state.jobs.get(&id).ok_or_else(|| hidden(id))?;
+    let capability = args.capability.as_deref().map(|c| &c[..]);
+    let seen = sight(state, id, &job, caller, capability) != Sight::Terms;
+    if !seen && !audit::has_seat(state, caller, id) {
+        return Err(hidden(id));
+    }
+    let bytes = state.outputs.get(&id).ok_or_else(|| hidden(id))?;
+    let length = bytes.len();
+    let from = usize::try_from(args.offset).map_or(length, |from| from.min(length));
+    let to = from.saturating_add(limits::RESULT_PART_BYTES).min(length);
+    Ok(ResultPart {
+        bytes: bytes[from..to].to_vec(),
+        length: length as u64,
+    })
+}
+
+fn hidden(id: JobId) -> ApiError {
+    let message = format!(
+        "Job {id} has no result that can be shown: it is not settled, its result's time is over, or the capability is missing."
+    );
+    ApiError::new(code::NOT_FOUND, message)
+}
+
+/// The bytes of answers that a job takes up at most, but for its input.
+fn shown_bytes(state: &State, id: JobId, job: &JobRecord) -> u64 {
+    match job.image {
+        // The picture itself is not shown with its job.
+        Some(_) => (limits::IMAGE_THUMBNAIL_BYTES + limits::IMAGE_PREVIEW_BYTES) as u64,
+        None => state.outputs.get(&id).map_or(0, |o| o.len() as u64),
+    }
 }
 
 /// A page of a requester's jobs, newest first.
@@ -138,7 +186,7 @@ pub fn list_jobs(
         }
         let sight = sight(state, id, &job, caller, None);
         if sight != Sight::Terms {
-            bytes += 1_024 + job.input_bytes + state.outputs.get(&id).map_or(0, |o| o.len() as u64);
+            bytes += 1_024 + job.input_bytes + shown_bytes(state, id, &job);
         }
         if jobs.len() == limit || (bytes > PAGE_BYTES && !jobs.is_empty()) {
             return Ok(JobPage { jobs, more: true });
@@ -210,11 +258,22 @@ fn attempt(a: &AttemptRecord, number: u32, sight: Sight) -> Attempt {
 /// The salt would let anyone guess a short prompt from its hash, so only those who may see the prompt get it.
 fn private(state: &State, id: JobId, job: &JobRecord, sight: Sight) -> PrivateView {
     let all = sight == Sight::All;
-    let preview = job.progress.filter(|_| all).map(|progress| Preview {
-        tokens: progress.ids,
-        text: state.previews.get(&id).unwrap_or_default().text,
-        time: progress.time,
+    let preview = job.progress.filter(|_| all).map(|progress| {
+        let shown = state.previews.get(&id).unwrap_or_default();
+        Preview {
+            tokens: progress.ids,
+            text: shown.text,
+            time: progress.time,
+            image: job.image.as_ref().map(|_| ImageProgress {
+                steps_done: progress.steps,
+                preview: shown.png.map(ByteBuf::from),
+            }),
+        }
     });
+    let output = match job.image {
+        Some(_) => None,
+        None => state.outputs.get(&id),
+    };
     PrivateView {
         salt: if all { job.salt.to_vec() } else { vec![] },
         input: match all {
@@ -226,7 +285,11 @@ fn private(state: &State, id: JobId, job: &JobRecord, sight: Sight) -> PrivateVi
         },
         parameters: (&job.parameters).into(),
         preview,
-        output: output(state, id),
+        output: output.and_then(|bytes| canonical::read_output(&bytes)),
+        image: job
+            .image
+            .as_ref()
+            .map(|record| image::view(state, id, record)),
     }
 }
 
@@ -346,6 +409,7 @@ fn summary(state: &State, now: Timestamp, number: u32) -> Option<WorkSummary> {
         },
         open: waiting.jobs + u64::from(round.is_some()),
         output_tokens: waiting.output_tokens + round.map_or(0, |_| tokens),
+        pixel_steps: (waiting.pixel_steps > 0).then_some(waiting.pixel_steps),
         oldest: times
             .chain(round.map(|round| round.begun))
             .min()

@@ -118,6 +118,7 @@ fn a_finished_job_s_file_holds_what_its_reader_may_see() {
         parameters: file.parameters.clone().expect("they are there"),
         preview: None,
         output: file.output.clone(),
+        image: None,
     };
     let mut result = JobResult {
         job: Job {

@@ -156,6 +156,7 @@ impl HandNode {
             usage,
             charge,
             signature: vec![],
+            image: None,
         };
         args.signature = self.signature(lease, &args);
         args

@@ -125,14 +125,16 @@ impl Default for AuditSettings {
 /// A position that a round asks about.
 #[derive(CandidType, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Probe {
-    /// The position of the output, 0 for its first token.
+    /// The position of the output, 0 for its first token; without meaning for a picture.
     pub position: u32,
     /// Picks the token that the chosen one is compared with: this number modulo the size of the vocabulary, and the
-    /// next one (modulo the size) where that is the chosen token itself.
+    /// next one (modulo the size) where that is the chosen token itself. For a picture, the element of the final latent
+    /// that is asked for: this number modulo how many there are.
     pub decoy: u64,
 }
 
-/// What a validator has found. Not an opinion: numbers that the escrow judges and compares.
+/// What a validator has found. Not an opinion: numbers that the escrow judges and compares. Of a picture the positions are
+/// the samples of its final latent, and gaps and differences are thousandths of the latent's own unit.
 #[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct Vote {
     /// Positions of the output that were checked: all of them.
@@ -147,11 +149,12 @@ pub struct Vote {
     pub above: Vec<u32>,
     /// The prompt's tokens, recounted.
     pub prompt_tokens: u64,
-    /// True if the output ends as its finish reason says, and nowhere before.
+    /// True if the output ends as its finish reason says, and nowhere before; for a picture, if it decodes to its size.
     pub ends_right: bool,
-    /// True if the text is that of the ids.
+    /// True if the text is that of the ids; for a picture, if its pixels are those of the latent.
     pub text_right: bool,
-    /// At each probe of the task, in order: logit of the chosen token minus logit of the decoy, in thousandths.
+    /// At each probe of the task, in order: logit of the chosen token minus logit of the decoy, in thousandths; for a
+    /// picture, the validator's own latent at the element that the decoy names.
     pub differences: Vec<i32>,
 }
 
@@ -247,6 +250,8 @@ pub struct AuditTask {
     pub probes: Vec<Probe>,
     /// The model's terms.
     pub terms: AuditTerms,
+    /// For a picture: what was delivered; `output` is empty then.
+    pub image: Option<crate::image::ImageTask>,
 }
 
 /// Commits to a vote.

@@ -1,6 +1,10 @@
 //! Canonical bytes of what is hashed and signed, as `docs/spec/receipt.md` specifies them: fixed field order,
 //! little-endian integers, length-prefixed strings, a version byte; never Candid, whose encodings are not unique.
 
+mod image;
+
+pub use image::{image_output_bytes, image_parameters_hash, read_image_output};
+
 use crate::job::{ChatMessage, ChatRole};
 use crate::{FinishReason, JobInput, ModelRef, Parameters, TextOutput};
 use sha2::{Digest, Sha256};
@@ -78,7 +82,7 @@ fn role_byte(role: ChatRole) -> u8 {
     }
 }
 
-/// The bytes of an input: kind (0 chat, 1 completion), then its fields.
+/// The bytes of an input: kind (0 chat, 1 completion, 2 image), then its fields.
 pub fn input_bytes(input: &JobInput) -> Vec<u8> {
     let mut out = Writer(Vec::with_capacity(64));
     out.u8(VERSION);
@@ -94,6 +98,10 @@ pub fn input_bytes(input: &JobInput) -> Vec<u8> {
         JobInput::Completion { prompt } => {
             out.u8(1);
             out.text(prompt);
+        }
+        JobInput::Image(input) => {
+            out.u8(image::INPUT_KIND);
+            image::write_input(&mut out, input);
         }
     }
     out.finish()
@@ -128,6 +136,9 @@ pub fn read_input(bytes: &[u8]) -> Option<JobInput> {
             let (prompt, next) = text(2)?;
             (JobInput::Completion { prompt }, next)
         }
+        [VERSION, image::INPUT_KIND] => {
+            return image::read_input(&bytes[2..]).map(JobInput::Image);
+        }
         _ => return None,
     };
     (end == bytes.len()).then_some(input)
@@ -157,6 +168,18 @@ pub fn parameters_hash(model: &ModelRef, parameters: &Parameters) -> [u8; 32] {
         out.text(stop);
     }
     out.sha256()
+}
+
+/// What a receipt says of how a job is done: SHA-256 of the model and the parameters that its kind has.
+pub fn job_parameters_hash(
+    model: &ModelRef,
+    input: &JobInput,
+    parameters: &Parameters,
+) -> [u8; 32] {
+    match input {
+        JobInput::Chat { .. } | JobInput::Completion { .. } => parameters_hash(model, parameters),
+        JobInput::Image(input) => image_parameters_hash(model, &input.parameters),
+    }
 }
 
 /// The bytes of a text output: kind 0, finish reason, ids, text. This is also what is uploaded in chunks.

@@ -93,6 +93,8 @@ pub mod code {
     pub const UNSERVED: &str = "unserved";
     /// The model is not in the catalogue.
     pub const UNKNOWN_MODEL: &str = "unknown_model";
+    /// The model is for other tasks: texts, not pictures, or the other way round.
+    pub const WRONG_TASK: &str = "wrong_task";
     /// The request key was used for a different job.
     pub const KEY_REUSED: &str = "key_reused";
     /// A numbered batch came before the one that is next; the message says which that is.

@@ -1,6 +1,7 @@
 //! The escrow itself: how it is installed, what it says of itself, what it expects a job to cost.
 
 use crate::audit::{Assurance, AuditSettings};
+use crate::image::ImageSettings;
 use crate::mining::MiningSettings;
 use crate::parameters::PendingEscrowParameters;
 use crate::{JobInput, ModelRef, Parameters, Price, Receipt, Seconds, Timestamp, Tokens};
@@ -33,6 +34,8 @@ pub struct Settings {
     pub cycles_reserve: Option<u64>,
     /// Settings of probe rounds; the defaults where absent.
     pub mining: Option<MiningSettings>,
+    /// Settings of image jobs; the defaults where absent.
+    pub images: Option<ImageSettings>,
 }
 
 impl Settings {
@@ -54,6 +57,7 @@ impl Default for Settings {
             audit: None,
             cycles_reserve: None,
             mining: None,
+            images: None,
         }
     }
 }
@@ -176,6 +180,8 @@ pub struct Quote {
     pub begins_in: Option<Seconds>,
     /// Seconds that an answer of the most tokens would take from then on; null while no pace is known.
     pub takes: Option<Seconds>,
+    /// For a picture: its pixel-steps, which its price is for.
+    pub pixel_steps: Option<u64>,
 }
 
 /// What checking a result costs, and what it is worth.

@@ -1,5 +1,7 @@
 //! Jobs as requesters see them: what is asked for, on what terms, where it stands, what it cost.
 
+use crate::image::{ImageInput, ImageProgress, ImageView};
+use crate::model::Task;
 use crate::{ModelRef, Posting, Price, Seconds, TextOutput, Timestamp, Tokens, Usage};
 use candid::{CandidType, Principal};
 use serde::{Deserialize, Serialize};
@@ -46,9 +48,31 @@ pub enum JobInput {
         /// The text.
         prompt: String,
     },
+    /// A picture, to be made.
+    #[serde(rename = "image")]
+    Image(ImageInput),
 }
 
-/// How the output is chosen. Decimals are thousandths, so that every machine reads the same number.
+impl JobInput {
+    /// The task of the models that can do it.
+    pub fn task(&self) -> Task {
+        match self {
+            Self::Chat { .. } | Self::Completion { .. } => Task::Chat,
+            Self::Image(_) => Task::Image,
+        }
+    }
+
+    /// What a picture is made from, where it is one.
+    pub fn image(&self) -> Option<&ImageInput> {
+        match self {
+            Self::Chat { .. } | Self::Completion { .. } => None,
+            Self::Image(input) => Some(input),
+        }
+    }
+}
+
+/// How the output is chosen. Decimals are thousandths, so that every machine reads the same number. For pictures all of
+/// it is zero ([`Parameters::unused`]): theirs are in the input.
 #[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct Parameters {
     /// Most output tokens.
@@ -75,6 +99,14 @@ impl Parameters {
             top_p_milli: 1000,
             min_p_milli: 0,
             stop: vec![],
+        }
+    }
+
+    /// Those of a job that chooses no tokens: all zero.
+    pub fn unused() -> Self {
+        Self {
+            top_p_milli: 0,
+            ..Self::greedy(0)
         }
     }
 }
@@ -258,6 +290,8 @@ pub struct Preview {
     pub text: String,
     /// When it came.
     pub time: Timestamp,
+    /// For a picture: the steps that are done, and how it looks.
+    pub image: Option<ImageProgress>,
 }
 
 /// What only the requester and the bearer of the capability see.
@@ -272,8 +306,10 @@ pub struct PrivateView {
     pub parameters: Parameters,
     /// The partial answer of the running attempt.
     pub preview: Option<Preview>,
-    /// The result; null before it is there and after its retention.
+    /// The result; null before it is there and after its retention, and for pictures.
     pub output: Option<TextOutput>,
+    /// For a picture: how it is made, and the result's thumbnail.
+    pub image: Option<ImageView>,
 }
 
 /// A job as a caller may see it.

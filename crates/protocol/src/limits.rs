@@ -4,7 +4,7 @@ use crate::Seconds;
 
 /// Longest model id, in bytes.
 pub const MODEL_ID_BYTES: usize = 96;
-/// Longest prompt or conversation, in bytes of its canonical encoding.
+/// Longest text or conversation, in bytes of its canonical encoding.
 pub const INPUT_BYTES: usize = 512 * 1024;
 /// Most messages in a conversation.
 pub const MESSAGES: usize = 512;
@@ -34,6 +34,42 @@ pub const OUTPUT_BYTES: usize = 16 * 1024 * 1024;
 pub const CHUNK_BYTES: usize = 1_000_000;
 /// Most chunks of one upload.
 pub const UPLOAD_CHUNKS: usize = 64;
+/// Longest prompt of a picture, and longest negative prompt, in bytes.
+pub const IMAGE_PROMPT_BYTES: usize = 8 * 1024;
+/// Shortest side of a picture, in pixels; sides are multiples of [`IMAGE_SIDE_STEP`].
+pub const IMAGE_SIDE_MIN: u32 = 64;
+/// Longest side of a picture, in pixels.
+pub const IMAGE_SIDE_MAX: u32 = 2_048;
+/// What the sides of a picture are multiples of.
+pub const IMAGE_SIDE_STEP: u32 = 8;
+/// Most pixels of a picture.
+pub const IMAGE_PIXELS: u32 = 2 * 1024 * 1024;
+/// Most steps of a picture.
+pub const IMAGE_STEPS: u32 = 150;
+/// Strongest guidance, in thousandths.
+pub const IMAGE_GUIDANCE_MILLI: u32 = 50_000;
+/// Most layers of the text encoder that may be left out.
+pub const IMAGE_CLIP_SKIP: u32 = 12;
+/// Longest name of a sampler, in bytes.
+pub const IMAGE_SAMPLER_BYTES: usize = 32;
+/// Largest picture to begin with (PNG), in bytes: with all else it fits into a message.
+pub const IMAGE_INIT_BYTES: usize = 1024 * 1024;
+/// Largest mask (PNG), in bytes.
+pub const IMAGE_MASK_BYTES: usize = 256 * 1024;
+/// Largest result (PNG), in bytes: any picture of [`IMAGE_PIXELS`] in eight bits a colour.
+pub const IMAGE_PNG_BYTES: usize = 8 * 1024 * 1024;
+/// Largest thumbnail (PNG), in bytes.
+pub const IMAGE_THUMBNAIL_BYTES: usize = 32 * 1024;
+/// Longest side of a thumbnail, in pixels.
+pub const IMAGE_THUMBNAIL_SIDE: u32 = 256;
+/// Largest preview of an unfinished picture (PNG), in bytes.
+pub const IMAGE_PREVIEW_BYTES: usize = 64 * 1024;
+/// Samples of the final latent that a result has.
+pub const IMAGE_LATENT: usize = 256;
+/// Bytes of one answer of `result_part`.
+pub const RESULT_PART_BYTES: usize = 1_900_000;
+/// Largest picture that is served over HTTP in one answer, in bytes.
+pub const HTTP_IMAGE_BYTES: usize = 2_900_000;
 /// Most delegates of one account.
 pub const DELEGATES: usize = 16;
 /// Most jobs whose end one canister is still to be told of.

@@ -1,5 +1,6 @@
 //! Jobs as workers see them: what is there to do, a lease, a partial result, a delivery.
 
+use crate::image::{ImageOutput, ImageProgress};
 use crate::{JobId, JobInput, ModelRef, Parameters, Price, Timestamp, Tokens};
 use candid::CandidType;
 use serde::{Deserialize, Serialize};
@@ -74,6 +75,8 @@ pub struct WorkSummary {
     pub output_tokens: u64,
     /// When the oldest was submitted.
     pub oldest: Timestamp,
+    /// For pictures: their pixel-steps, in all.
+    pub pixel_steps: Option<u64>,
 }
 
 /// Asks for jobs. The escrow chooses which.
@@ -136,6 +139,8 @@ pub struct ExtendArgs {
     pub ids: Vec<u32>,
     /// The text since then.
     pub text: String,
+    /// For a picture: the steps that are done, and how it looks. All of the above is zero or empty then.
+    pub image: Option<ImageProgress>,
 }
 
 /// What `extend` answers.
@@ -170,6 +175,27 @@ pub struct ChunkArgs {
     pub bytes: Vec<u8>,
 }
 
+/// Asks for a part of a result: of its canonical bytes, as they were hashed (`docs/spec/receipt.md`).
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct ResultPartArgs {
+    /// The job.
+    pub job_id: JobId,
+    /// Where the part begins.
+    pub offset: u64,
+    /// The job's capability, where the caller has no other right to read it.
+    pub capability: Option<serde_bytes::ByteBuf>,
+}
+
+/// A part of a result.
+#[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct ResultPart {
+    /// The bytes, at most [`crate::limits::RESULT_PART_BYTES`]; none at the end.
+    #[serde(with = "serde_bytes")]
+    pub bytes: Vec<u8>,
+    /// How many there are in all.
+    pub length: u64,
+}
+
 /// Delivers a result with its receipt's signature.
 #[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct DeliverArgs {
@@ -177,7 +203,7 @@ pub struct DeliverArgs {
     pub job_id: JobId,
     /// The attempt.
     pub attempt: u32,
-    /// The output; null where it was uploaded in chunks.
+    /// The output; null where it was uploaded in chunks, and for a picture.
     pub output: Option<TextOutput>,
     /// Salted hash of the output, 32 bytes.
     #[serde(with = "serde_bytes")]
@@ -189,6 +215,8 @@ pub struct DeliverArgs {
     /// Ed25519 signature over the receipt, 64 bytes.
     #[serde(with = "serde_bytes")]
     pub signature: Vec<u8>,
+    /// The picture; null where it was uploaded in chunks, and for a text.
+    pub image: Option<ImageOutput>,
 }
 
 /// What `deliver` answers.

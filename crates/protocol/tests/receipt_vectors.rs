@@ -4,11 +4,13 @@
 use candid::Principal;
 use ed25519_dalek::SigningKey;
 use emc_protocol::canonical::{
-    input_bytes, input_hash, output_bytes, output_hash, parameters_hash, read_output,
+    image_output_bytes, image_parameters_hash, input_bytes, input_hash, output_bytes, output_hash,
+    parameters_hash, read_image_output, read_input, read_output,
 };
 use emc_protocol::receipt::node_principal;
 use emc_protocol::{
-    FinishReason, JobInput, ModelRef, Parameters, Receipt, TextOutput, Tokens, Usage,
+    FinishReason, ImageOutput, ImageParameters, JobInput, ModelRef, Parameters, Receipt,
+    TextOutput, Tokens, Usage,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -19,7 +21,9 @@ struct Vectors {
     version: u32,
     inputs: Vec<Hashed>,
     outputs: Vec<Hashed>,
-    parameters: Vec<ParametersVector>,
+    images: Vec<Hashed>,
+    parameters: Vec<ParametersVector<Parameters>>,
+    image_parameters: Vec<ParametersVector<ImageParameters>>,
     receipts: Vec<ReceiptVector>,
     refused: Vec<Refused>,
 }
@@ -30,16 +34,17 @@ struct Hashed {
     name: String,
     input: Option<JobInput>,
     output: Option<TextOutput>,
+    image: Option<ImageOutput>,
     bytes: String,
     salt: String,
     hash: String,
 }
 
 #[derive(Deserialize)]
-struct ParametersVector {
+struct ParametersVector<P> {
     name: String,
     model: ModelRef,
-    parameters: Parameters,
+    parameters: P,
     bytes: String,
     hash: String,
 }
@@ -110,9 +115,11 @@ fn receipt(value: &Value) -> Receipt {
 #[test]
 fn inputs_have_the_bytes_and_hashes_of_the_vectors() {
     let vectors = vectors().inputs;
-    assert_eq!(vectors.len(), 5);
+    assert_eq!(vectors.len(), 7);
     for vector in vectors {
         let input = vector.input.expect("an input");
+        let read = read_input(&unhex(&vector.bytes));
+        assert_eq!(read.as_ref(), Some(&input), "{}", vector.name);
         assert_eq!(
             hex::encode(input_bytes(&input)),
             vector.bytes,
@@ -121,6 +128,30 @@ fn inputs_have_the_bytes_and_hashes_of_the_vectors() {
         );
         let hash = input_hash(&unhex(&vector.salt), &input);
         assert_eq!(hex::encode(hash), vector.hash, "{}", vector.name);
+    }
+}
+
+#[test]
+fn pictures_have_the_bytes_and_hashes_of_the_vectors_and_are_read_back() {
+    let Vectors {
+        images,
+        image_parameters,
+        ..
+    } = vectors();
+    assert_eq!((images.len(), image_parameters.len()), (2, 2));
+    for vector in images {
+        let image = vector.image.expect("a picture");
+        let bytes = image_output_bytes(&image);
+        assert_eq!(hex::encode(&bytes), vector.bytes, "{}", vector.name);
+        let hash = output_hash(&unhex(&vector.salt), &bytes);
+        assert_eq!(hex::encode(hash), vector.hash, "{}", vector.name);
+        assert_eq!(read_image_output(&bytes), Some(image), "{}", vector.name);
+    }
+    for vector in image_parameters {
+        let hash = image_parameters_hash(&vector.model, &vector.parameters);
+        assert_eq!(hex::encode(hash), vector.hash, "{}", vector.name);
+        let digest = Sha256::digest(unhex(&vector.bytes));
+        assert_eq!(hex::encode(digest), vector.hash, "{}", vector.name);
     }
 }
 

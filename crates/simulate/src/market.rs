@@ -316,20 +316,17 @@ impl Market {
             content: "What is it about? ".repeat(order.question / 18 + 1)[..order.question].into(),
         }];
         let input = JobInput::Chat { messages };
-        let estimate = submit::measure(&input)?.estimate;
-        let settings = self.state.config().settings.audit();
-        let (_, fee) = submit::fees(&settings, order.assurance, estimate, order.max_tokens);
-        let most = Usage {
-            prompt_tokens: estimate,
-            output_tokens: order.max_tokens.into(),
-            pixel_steps: 0,
-        };
+        let parameters = Parameters::greedy(order.max_tokens);
+        let most = submit::measure(&input)?.demand(&parameters);
+        let settings = &self.state.config().settings;
+        let (audit, images) = (settings.audit(), settings.images());
+        let (_, fee) = submit::fees(&audit, &images, order.assurance, &most);
         let price = PRICE.charge(&most).context("a price of this size")?;
         self.asked += 1;
         let job = SubmitJob {
             model: model(),
             input,
-            parameters: Parameters::greedy(order.max_tokens),
+            parameters,
             max_price: Tokens(price.0 + fee.0),
             deadline,
             if_unserved: Some(IfUnserved::Queue),
@@ -580,5 +577,6 @@ fn signed(
         usage,
         charge,
         signature: signature.to_vec(),
+        image: None,
     })
 }

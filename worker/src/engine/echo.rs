@@ -101,6 +101,7 @@ fn answer(input: &JobInput) -> String {
             .iter()
             .rfind(|message| message.role == emc_protocol::job::ChatRole::User)
             .map_or("", |message| message.content.as_str()),
+        JobInput::Image(input) => input.prompt.as_str(),
     };
     said.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -141,6 +142,9 @@ impl Engine for Echo {
         let contents: Vec<&str> = match input {
             JobInput::Completion { prompt } => vec![prompt],
             JobInput::Chat { messages } => messages.iter().map(|m| m.content.as_str()).collect(),
+            JobInput::Image(_) => {
+                return Err(EngineError::Unsuitable("this model makes no pictures".into()));
+            }
         };
         let mut tokens = vec![];
         for content in contents {

@@ -187,6 +187,9 @@ impl Engine for Llm {
                     .collect();
                 model.render_chat(&messages).map_err(refusal)?
             }
+            JobInput::Image(_) => {
+                return Err(EngineError::Unsuitable("this model makes no pictures".into()));
+            }
         };
         model.encode(&rendered).map_err(refusal)
     }

@@ -67,6 +67,7 @@ pub fn task(text: &str) -> AuditTask {
             finish_reason: FinishReason::Stop,
             text: text.into(),
         },
+        image: None,
     }
 }
 

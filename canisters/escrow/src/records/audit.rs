@@ -193,7 +193,7 @@ pub struct AuditRecord {
     /// How it ended.
     #[n(3)]
     pub verdict: Option<VerdictRecord>,
-    /// The tokens of the output that was delivered.
+    /// The tokens of the output that was delivered, or the samples of its latent.
     #[n(4)]
     pub positions: u32,
     /// How many counts a vote on it has: the model's levels.

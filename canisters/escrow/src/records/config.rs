@@ -1,9 +1,12 @@
 //! What the canister was installed with, its settings, and its counters.
 
-use crate::records::{AuditSettingsRecord, MiningSettingsRecord, PendingRecord};
+use crate::records::{
+    AuditSettingsRecord, ImageSettingsRecord, MiningSettingsRecord, PendingRecord,
+};
 use crate::stored::{self, stored};
 use candid::Principal;
 use emc_protocol::audit::AuditSettings;
+use emc_protocol::image::ImageSettings;
 use emc_protocol::mining::MiningSettings;
 use emc_protocol::{Seconds, Timestamp, Tokens, escrow::Settings};
 use minicbor::{Decode, Encode};
@@ -90,6 +93,9 @@ pub struct SettingsRecord {
     /// Of probe rounds; `None` is the defaults.
     #[n(10)]
     pub mining: Option<MiningSettingsRecord>,
+    /// Of image jobs; `None` is the defaults.
+    #[n(11)]
+    pub images: Option<ImageSettingsRecord>,
 }
 
 impl SettingsRecord {
@@ -103,6 +109,14 @@ impl SettingsRecord {
         self.mining
             .as_ref()
             .map(MiningSettings::from)
+            .unwrap_or_default()
+    }
+
+    /// The settings of image jobs.
+    pub fn images(&self) -> ImageSettings {
+        self.images
+            .as_ref()
+            .map(ImageSettings::from)
             .unwrap_or_default()
     }
 
@@ -129,6 +143,7 @@ impl From<&Settings> for SettingsRecord {
             audit: s.audit.as_ref().map(AuditSettingsRecord::from),
             cycles_reserve: s.cycles_reserve,
             mining: s.mining.as_ref().map(MiningSettingsRecord::from),
+            images: s.images.as_ref().map(ImageSettingsRecord::from),
         }
     }
 }
@@ -147,6 +162,7 @@ impl From<&SettingsRecord> for Settings {
             audit: s.audit.as_ref().map(AuditSettings::from),
             cycles_reserve: s.cycles_reserve,
             mining: s.mining.as_ref().map(MiningSettings::from),
+            images: s.images.as_ref().map(ImageSettings::from),
         }
     }
 }

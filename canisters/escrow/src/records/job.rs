@@ -2,11 +2,11 @@
 
 use crate::books::Lock;
 use crate::movement::Movement;
-use crate::records::{Checking, MiningJob, RoyaltyRecord, TermsRecord};
+use crate::records::{Checking, ImageRecord, MiningJob, RoyaltyRecord, TermsRecord};
 use crate::stored::{self, stored};
 use candid::Principal;
 use emc_protocol::{
-    Assurance, ModelRef, Parameters, Price, Timestamp, Tokens, Usage,
+    Assurance, ImageParameters, ModelRef, Parameters, Price, Timestamp, Tokens, Usage,
     job::{AttemptEnd, JobState, RefundReason, Visibility},
 };
 use minicbor::{Decode, Encode};
@@ -122,6 +122,9 @@ pub struct JobRecord {
     /// What makes it a job of the mining pool's own.
     #[n(34)]
     pub mining: Option<MiningJob>,
+    /// How a picture is made; `None` for a text.
+    #[n(35)]
+    pub image: Option<ImageRecord>,
 }
 
 /// By whose permission a job was submitted.
@@ -262,8 +265,26 @@ impl JobRecord {
 
     /// Longest output in its canonical encoding.
     pub fn output_bound(&self) -> u64 {
+        if let Some(image) = &self.image {
+            return ImageParameters::from(image).output_bound();
+        }
         let ids = self.parameters.max_tokens as usize;
         (11 + 4 * ids + Self::text_bound(ids)) as u64
+    }
+
+    /// The most that it is expected to use: what it is claimed, quoted and locked by.
+    pub fn demand(&self) -> Usage {
+        Usage {
+            prompt_tokens: self.estimate,
+            output_tokens: self.parameters.max_tokens.into(),
+            pixel_steps: self.pixel_steps(),
+        }
+    }
+
+    /// Pixel-steps of a picture; 0 for a text.
+    pub fn pixel_steps(&self) -> u64 {
+        let image = self.image.as_ref().map(ImageParameters::from);
+        image.map_or(0, |image| image.pixel_steps())
     }
 
     /// Who may see it.
@@ -411,6 +432,10 @@ pub struct Progress {
     /// When the last `extend` came.
     #[cbor(n(2), with = "stored::time")]
     pub time: Timestamp,
+    /// Steps of a picture so far.
+    #[n(3)]
+    #[cbor(default)]
+    pub steps: u32,
 }
 
 /// What an attempt has uploaded.
@@ -433,6 +458,9 @@ pub struct PreviewRecord {
     /// The text.
     #[n(1)]
     pub text: String,
+    /// How a picture looks so far.
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub png: Option<Vec<u8>>,
 }
 
 /// What `claim` must know of an open job before it loads it.
@@ -456,6 +484,21 @@ pub struct OpenRecord {
     /// The bond that a node needs; `None` where the result is not checked.
     #[cbor(n(5), with = "stored::maybe_tokens")]
     pub bond: Option<Tokens>,
+    /// Pixel-steps of a picture; 0 for a text.
+    #[n(6)]
+    #[cbor(default)]
+    pub pixel_steps: u64,
+}
+
+impl OpenRecord {
+    /// The most that it is expected to use.
+    pub fn demand(&self) -> Usage {
+        Usage {
+            prompt_tokens: self.estimate,
+            output_tokens: self.max_tokens.into(),
+            pixel_steps: self.pixel_steps,
+        }
+    }
 }
 
 /// Open jobs of a model, counted.
@@ -467,6 +510,10 @@ pub struct WaitingRecord {
     /// The most output tokens they ask for, in all.
     #[n(1)]
     pub output_tokens: u64,
+    /// Pixel-steps of pictures, in all.
+    #[n(2)]
+    #[cbor(default)]
+    pub pixel_steps: u64,
 }
 
 stored!(JobRecord, PreviewRecord, OpenRecord, WaitingRecord);

@@ -3,6 +3,7 @@
 use crate::records::{RoyaltyRecord, TermsRecord};
 use crate::stored::{self, stored};
 use candid::Principal;
+use emc_protocol::model::Task;
 use emc_protocol::{Price, Timestamp, Tokens};
 use minicbor::{Decode, Encode};
 
@@ -148,12 +149,28 @@ pub struct CatalogueRecord {
     /// Computing power of a million units; only where it is listed.
     #[n(7)]
     pub compute_units: Option<u64>,
+    /// True if it makes pictures; `None` where it was written before there were jobs for those.
+    #[n(8)]
+    pub image: Option<bool>,
+}
+
+impl CatalogueRecord {
+    /// True if it does jobs of a task. Of an old record that is not for texts it is not known what it is for until the
+    /// feed tells of it again: it counts as one that makes pictures, which only a node that serves it can show.
+    pub fn does(&self, task: Task) -> bool {
+        match task {
+            Task::Chat => self.chat,
+            Task::Image => self.image.unwrap_or(!self.chat),
+            Task::Embedding => false,
+        }
+    }
 }
 
 /// How fast nodes have answered with a model of late.
 #[derive(Encode, Decode, Clone, Copy, Debug, Default, PartialEq)]
 pub struct PaceRecord {
-    /// Nanoseconds from claim to delivery for one output token, on average; the newest count most.
+    /// Nanoseconds from claim to delivery for one output token, or for a thousand pixel-steps, on average; the newest
+    /// count most.
     #[n(0)]
     pub per_token: u64,
 }

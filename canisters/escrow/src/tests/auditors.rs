@@ -119,7 +119,11 @@ impl World {
             .map(|(index, probe)| logit_difference(job, probe) + noise(index));
         let canary = self.state.jobs.get(&job).is_some_and(|job| job.is_canary());
         let wrong = (canary || self.wrong.contains(&job)) != (habit == Habit::Liar);
-        let positions = task.output.ids.len() as u32;
+        let tokens = task.output.ids.len();
+        let positions = task
+            .image
+            .as_ref()
+            .map_or(tokens, |image| image.latent.len()) as u32;
         Vote {
             positions,
             matches: positions.min(30),

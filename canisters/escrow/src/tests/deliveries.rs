@@ -120,9 +120,10 @@ fn the_charge_is_capped_at_what_was_locked() {
     let mut world = World::new();
     world.fund(requester(0), 1_000_000_000);
     let mut job = ask("a short question with a far longer rendering", 4);
-    let estimate = crate::submit::measure(&job.input).unwrap().estimate;
+    let measured = crate::submit::measure(&job.input).unwrap();
+    let estimate = measured.estimate;
     let price = world.nodes[0].price;
-    job.max_price = crate::submit::needed(&price, estimate, 4).unwrap();
+    job.max_price = price.charge(&measured.demand(&job.parameters)).unwrap();
     world.submit(requester(0), job).unwrap();
     let lease = world.claim(0, 1).unwrap().pop().unwrap();
     let mut args = world.delivery(0, &lease, &answer(4));

@@ -23,7 +23,7 @@ struct Sums {
     seats: Vec<(Principal, u64)>,
     outputs: u64,
     of: BTreeMap<Principal, (u128, u64, u64)>,
-    waiting: BTreeMap<u32, (u64, u64)>,
+    waiting: BTreeMap<u32, (u64, u64, u64)>,
     running: BTreeMap<(Principal, u32), u32>,
 }
 
@@ -115,6 +115,7 @@ fn jobs(world: &World) -> Sums {
                 *waiting = (
                     waiting.0 + 1,
                     waiting.1 + u64::from(job.parameters.max_tokens),
+                    waiting.2 + job.pixel_steps(),
                 );
             }
             Stage::Leased => {
@@ -415,7 +416,8 @@ fn indices(world: &World, sums: &Sums) {
     let waiting: BTreeMap<_, _> = state
         .waiting
         .iter()
-        .map(|e| (*e.key(), (e.value().jobs, e.value().output_tokens)))
+        .map(|e| (*e.key(), e.value()))
+        .map(|(model, w)| (model, (w.jobs, w.output_tokens, w.pixel_steps)))
         .collect();
     assert_eq!(waiting, sums.waiting, "what waits is counted");
     let running = state.running.iter().map(|e| (*e.key(), e.value().leases));
@@ -431,6 +433,11 @@ fn indices(world: &World, sums: &Sums) {
         assert!(*leases <= limit, "no node has more leases than places");
     }
     assert_eq!(state.outputs.len(), sums.outputs);
+    let kept = |id: u64| state.outputs.contains_key(&id);
+    assert!(
+        state.thumbnails.keys().all(kept),
+        "a thumbnail is kept with its picture"
+    );
     assert_eq!(
         state.receipts.len(),
         sums.receipts,

@@ -69,6 +69,8 @@ pub(super) struct Run {
     log: Vec<String>,
     /// Leases that were given, with the index of the node.
     pub(super) leases: Vec<(usize, Lease)>,
+    /// The same, of pictures.
+    pub(super) pictures: Vec<(usize, Lease)>,
     keys: Vec<(Principal, SubmitJob)>,
     settled: BTreeMap<JobId, u64>,
 }
@@ -101,6 +103,7 @@ impl Run {
             counts: Counts::new(),
             log: vec![],
             leases: vec![],
+            pictures: vec![],
             keys: vec![],
             settled: BTreeMap::new(),
         };
@@ -128,7 +131,7 @@ impl Run {
             let (name, outcome) = self.act_on_audits();
             return self.count(format!("{name}: {outcome}"));
         }
-        let chosen = match self.chance.below(110) {
+        let chosen = match self.chance.below(122) {
             // Without a lease there is nothing to extend, decline or deliver: rather get one.
             51..82 if self.leases.is_empty() => 15 + self.chance.below(36),
             chosen => chosen,
@@ -164,6 +167,7 @@ impl Run {
             103..107 => self.call_back(),
             107 => self.outage(),
             108 => self.mining_round(),
+            110.. => self.act_on_pictures(),
             _ => self.pull(),
         };
         self.count(format!("{name}: {outcome}"));
@@ -408,7 +412,11 @@ impl Run {
         answer(shown + self.chance.below(room + 1) as u32)
     }
 
-    fn delivered(&mut self, job: JobId, result: &Result<work::DeliverReply, ApiError>) -> String {
+    pub(super) fn delivered(
+        &mut self,
+        job: JobId,
+        result: &Result<work::DeliverReply, ApiError>,
+    ) -> String {
         if result.is_ok() {
             let times = self.settled.entry(job).or_default();
             *times += 1;

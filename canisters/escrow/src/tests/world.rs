@@ -183,7 +183,7 @@ impl World {
             price: Price {
                 prompt: Tokens(1_000_000_000 + 1_000 * u128::from(n)),
                 output: Tokens(5_000_000_000),
-                pixel_steps: Tokens(0),
+                pixel_steps: Tokens(200_000 + u128::from(n)),
             },
             concurrency: 3,
             context: 4_096,
@@ -232,6 +232,17 @@ impl World {
                 compute_units: self.units,
             }));
         }
+        next(Change::Model(ModelChange {
+            model: painter(),
+            root: vec![9; 32],
+            task: Some(Task::Image),
+            context: 0,
+            listed: true,
+            retired: false,
+            audit: self.terms.clone(),
+            royalty: None,
+            compute_units: self.units,
+        }));
         for node in &self.nodes {
             next(Change::Node(NodeChange {
                 id: node.id,
@@ -242,9 +253,9 @@ impl World {
                     node.validator.then_some(Role::Validator),
                 ],
                 status: Some(node.status),
-                offers: [1, 2]
-                    .map(|version| Offer {
-                        model: model(version),
+                offers: [model(1), model(2), painter()]
+                    .map(|model| Offer {
+                        model,
                         price: node.price,
                         concurrency: node.concurrency,
                         context: node.context,
@@ -472,6 +483,7 @@ impl World {
             from,
             ids: ids.to_vec(),
             text: text.into(),
+            image: None,
         };
         crate::lease::extend(&mut self.state, self.now, self.nodes[node].id, args)
     }
@@ -505,6 +517,7 @@ impl World {
             usage,
             charge,
             signature: vec![],
+            image: None,
         };
         self.sign(node, lease, output, &mut args);
         args
@@ -519,7 +532,8 @@ impl World {
             job_id: args.job_id,
             attempt: args.attempt,
             model_root: lease.model_root.clone(),
-            parameters_hash: canonical::parameters_hash(&lease.model, &lease.parameters).to_vec(),
+            parameters_hash: canonical::job_parameters_hash(&lease.model, input, &lease.parameters)
+                .to_vec(),
             input_hash: canonical::input_hash(&lease.salt, input).to_vec(),
             output_hash: args.output_hash.clone(),
             seed: lease.seed,
@@ -574,6 +588,14 @@ impl World {
 
     pub fn job(&self, id: JobId) -> JobRecord {
         self.state.jobs.get(&id).expect("the job exists")
+    }
+}
+
+/// The model that makes pictures.
+pub fn painter() -> ModelRef {
+    ModelRef {
+        id: "painter".into(),
+        version: Some(1),
     }
 }
 

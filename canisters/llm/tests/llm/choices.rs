@@ -35,6 +35,7 @@ fn quote(least: Option<u128>, dearest: Option<u128>) -> Quote {
         check: None,
         begins_in: None,
         takes: None,
+        pixel_steps: None,
     }
 }
 

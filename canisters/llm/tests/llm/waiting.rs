@@ -50,6 +50,7 @@ fn job(state: Option<JobState>, text: Option<&str>) -> Job {
             parameters: Parameters::greedy(1),
             preview: None,
             output,
+            image: None,
         }),
     }
 }

@@ -79,6 +79,7 @@ impl Worker {
                 from: 0,
                 ids,
                 text: "Per".into(),
+                image: None,
             })));
         }
         if *shown == 0 && dice.percent(3) {

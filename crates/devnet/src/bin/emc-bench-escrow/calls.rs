@@ -242,6 +242,7 @@ impl Scene {
             from: 0,
             ids: Self::answer()[..8].to_vec(),
             text: "The capital".into(),
+            image: None,
         };
         self.worker.escrow.extend(args).await?;
         Ok(())
