@@ -11,6 +11,7 @@ mod dapps;
 mod deliveries;
 mod endings;
 mod icp_deploy;
+mod images;
 mod jobs;
 mod journal;
 mod manifests;

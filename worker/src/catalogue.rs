@@ -6,14 +6,16 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use anyhow::{Context, bail};
 use emc_client::Registry;
+use emc_inference::diffusion::ImageOptions;
 use emc_protocol::{ModelEntry, ModelRef, Offer};
 
 use crate::assess::Terms;
 use crate::config::{Kind, Model};
 use crate::engine::echo::{self, Echo};
 use crate::engine::llm::{Llm, LlmOptions, root_of};
+use crate::engine::painter::{self, PainterHandle, PainterOptions};
 use crate::engine::thread::{EngineHandle, Factory};
-use crate::engine::{Engine, EngineError};
+use crate::engine::{Engine, EngineError, Server};
 use crate::metrics::Metrics;
 use crate::work::Served;
 
@@ -75,13 +77,23 @@ pub async fn serve(
     metrics: Arc<Metrics>,
 ) -> anyhow::Result<Served> {
     let context = Arc::new(AtomicU32::new(0));
-    let factory = match model.kind {
-        Kind::Echo => echo_factory(model, entry, &context),
-        Kind::Llm => llm_factory(model, entry, &context)?,
+    let cannot = || format!("the model {} cannot be served", model.id);
+    let text = async |factory| {
+        EngineHandle::spawn(&model.id, factory, metrics)
+            .await
+            .map(Server::Text)
     };
-    let engine = EngineHandle::spawn(&model.id, factory, metrics)
-        .await
-        .with_context(|| format!("the model {} cannot be served", model.id))?;
+    let server = match model.kind {
+        Kind::Echo => text(echo_factory(model, entry, &context)).await,
+        Kind::Llm => text(llm_factory(model, entry, &context)?).await,
+        Kind::Image => {
+            let factory = image_factory(model, entry)?;
+            PainterHandle::spawn(&model.id, factory)
+                .await
+                .map(Server::Pictures)
+        }
+    };
+    let server = server.with_context(cannot)?;
     let longest = [model.context.unwrap_or(0), entry.context];
     let longest = longest.into_iter().filter(|context| *context > 0);
     let terms = Terms {
@@ -97,7 +109,7 @@ pub async fn serve(
     Ok(Served::new(
         model_ref,
         root,
-        engine,
+        server,
         model.concurrency,
         terms,
     ))
@@ -120,7 +132,7 @@ pub fn offer(served: &Served, model: &Model) -> Offer {
 pub fn check_files(model: &Model, entry: &ModelEntry) -> anyhow::Result<String> {
     let (root, device) = match model.kind {
         Kind::Echo => (echo::root(), "runs anywhere".to_owned()),
-        Kind::Llm => {
+        Kind::Llm | Kind::Image => {
             let options = LlmOptions::of(model)?;
             options.check_device()?;
             let root = root_of(&emc_inference::model_root(&options.path)?);
@@ -138,7 +150,7 @@ pub fn check_files(model: &Model, entry: &ModelEntry) -> anyhow::Result<String> 
 
 /// True where a model runs on a GPU.
 pub fn uses_gpu(model: &Model) -> bool {
-    model.kind == Kind::Llm && LlmOptions::of(model).is_ok_and(|options| options.is_on_gpu())
+    model.kind != Kind::Echo && LlmOptions::of(model).is_ok_and(|options| options.is_on_gpu())
 }
 
 fn echo_factory(model: &Model, entry: &ModelEntry, context: &Arc<AtomicU32>) -> Factory {
@@ -165,6 +177,33 @@ fn llm_factory(
         }
         context.store(longest, Relaxed);
         Ok(Box::new(llm) as Box<dyn Engine>)
+    }))
+}
+
+/// The files are hashed before each loading: the model must be the catalogue's.
+fn image_factory(model: &Model, entry: &ModelEntry) -> anyhow::Result<painter::Factory> {
+    let LlmOptions {
+        path,
+        device,
+        dtype,
+        ..
+    } = LlmOptions::of(model)?;
+    let options = PainterOptions {
+        path,
+        options: ImageOptions {
+            device,
+            dtype,
+            loras: vec![],
+        },
+    };
+    let entry = entry.clone();
+    Ok(Box::new(move || {
+        let files = emc_inference::model_root(&options.path)
+            .map_err(|error| EngineError::Unsuitable(error.to_string()))?;
+        match wrong_root(&entry, &root_of(&files)) {
+            Some(why) => Err(EngineError::Unsuitable(why)),
+            None => options.load(),
+        }
     }))
 }
 

@@ -208,6 +208,8 @@ pub enum Kind {
     Llm,
     /// The echo engine.
     Echo,
+    /// Stable Diffusion.
+    Image,
 }
 
 /// `[[model]]`.
@@ -253,12 +255,16 @@ struct RawModel {
     delay_ms: Option<u64>,
 }
 
-/// EMC per million tokens.
+/// EMC per million tokens, or pixel-steps.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawPrice {
-    prompt: Emc,
-    output: Emc,
+    #[serde(default)]
+    prompt: Option<Emc>,
+    #[serde(default)]
+    output: Option<Emc>,
+    #[serde(default)]
+    pixel_steps: Option<Emc>,
 }
 
 /// Jobs at a time where the file does not say.
@@ -285,11 +291,32 @@ impl TryFrom<RawModel> for Model {
         if raw.context == Some(0) {
             return wrong("context", "be at least 1, or absent for the model's own");
         }
+        let RawPrice {
+            prompt,
+            output,
+            pixel_steps,
+        } = raw.price;
+        let price = match (raw.kind, prompt, output, pixel_steps) {
+            (Kind::Image, None, None, Some(Emc(pixel_steps))) => Price {
+                pixel_steps,
+                ..Price::default()
+            },
+            (Kind::Image, ..) => return wrong("price", "be pixel_steps alone: it makes pictures"),
+            (_, Some(Emc(prompt)), Some(Emc(output)), None) => Price {
+                prompt,
+                output,
+                ..Price::default()
+            },
+            _ => return wrong("price", "have prompt and output, and nothing else"),
+        };
         match raw.kind {
-            Kind::Llm if raw.path.is_none() => {
+            Kind::Image if raw.context.is_some() => {
+                return wrong("context", "be absent: it makes pictures");
+            }
+            Kind::Llm | Kind::Image if raw.path.is_none() => {
                 return wrong("path", "be given: the model's file or folder");
             }
-            Kind::Llm if raw.delay_ms.is_some() => {
+            Kind::Llm | Kind::Image if raw.delay_ms.is_some() => {
                 return wrong("delay_ms", "be absent: it is for kind = \"echo\"");
             }
             Kind::Echo if raw.path.is_some() || raw.device.is_some() || raw.dtype.is_some() => {
@@ -304,11 +331,7 @@ impl TryFrom<RawModel> for Model {
             version: raw.version.0,
             kind: raw.kind,
             path: raw.path,
-            price: Price {
-                prompt: raw.price.prompt.0,
-                output: raw.price.output.0,
-                ..Price::default()
-            },
+            price,
             concurrency,
             context: raw.context,
             device: raw.device.filter(|device| device != "auto"),

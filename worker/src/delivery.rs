@@ -2,11 +2,26 @@
 
 use candid::{CandidType, Principal};
 use ed25519_dalek::SigningKey;
+use emc_protocol::image::ImageOutput;
 use emc_protocol::work::DeliverArgs;
-use emc_protocol::{Lease, Receipt, TextOutput, Timestamp, Tokens, Usage, canonical};
+use emc_protocol::{FinishReason, Lease, Receipt, TextOutput, Timestamp, Tokens, Usage, canonical};
 use serde::{Deserialize, Serialize};
 
 use crate::journal::JobKey;
+
+/// What came of a job.
+#[derive(Debug, Clone)]
+pub enum Finished {
+    /// A text.
+    Text {
+        /// The prompt's tokens.
+        prompt_tokens: u64,
+        /// The answer.
+        output: TextOutput,
+    },
+    /// A picture.
+    Picture(ImageOutput),
+}
 
 /// A finished result that the escrow has not accepted yet.
 #[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
@@ -46,49 +61,67 @@ pub fn sign(
     escrow: Principal,
     key: &SigningKey,
     lease: &Lease,
-    prompt_tokens: u64,
-    output: TextOutput,
+    finished: Finished,
 ) -> Result<Owed, DeliveryError> {
     let input = lease
         .input
         .as_ref()
         .ok_or_else(|| DeliveryError::Lease("it has no input".into()))?;
-    let usage = Usage {
-        prompt_tokens,
-        output_tokens: output.ids.len() as u64,
-        pixel_steps: 0,
+    let (usage, bytes, finish_reason) = match &finished {
+        Finished::Text {
+            prompt_tokens,
+            output,
+        } => {
+            let usage = Usage {
+                prompt_tokens: *prompt_tokens,
+                output_tokens: output.ids.len() as u64,
+                pixel_steps: 0,
+            };
+            (usage, canonical::output_bytes(output), output.finish_reason)
+        }
+        Finished::Picture(output) => {
+            let image = input.image();
+            let image = image.ok_or_else(|| DeliveryError::Lease("it is for no picture".into()))?;
+            let bytes = canonical::image_output_bytes(output);
+            (image.parameters.usage(), bytes, FinishReason::Stop)
+        }
     };
     let charge = lease.price.charge(&usage).ok_or(DeliveryError::Price)?;
     let charge = Tokens(charge.0.min(lease.max_charge.0));
-    let output_hash = canonical::output_hash(&lease.salt, &canonical::output_bytes(&output));
+    let output_hash = canonical::output_hash(&lease.salt, &bytes);
     let receipt = Receipt {
         escrow,
         nonce: lease.nonce.clone(),
         job_id: lease.job_id,
         attempt: lease.attempt,
         model_root: lease.model_root.clone(),
-        parameters_hash: canonical::parameters_hash(&lease.model, &lease.parameters).to_vec(),
+        parameters_hash: canonical::job_parameters_hash(&lease.model, input, &lease.parameters)
+            .to_vec(),
         input_hash: canonical::input_hash(&lease.salt, input).to_vec(),
         output_hash: output_hash.to_vec(),
         seed: lease.seed,
         usage,
-        finish_reason: output.finish_reason,
+        finish_reason,
         charge,
         evidence_root: vec![0; 32],
     };
     let signature = receipt
         .sign(key)
         .map_err(|error| DeliveryError::Lease(error.to_string()))?;
+    let (output, image) = match finished {
+        Finished::Text { output, .. } => (Some(output), None),
+        Finished::Picture(output) => (None, Some(output)),
+    };
     Ok(Owed {
         args: DeliverArgs {
             job_id: lease.job_id,
             attempt: lease.attempt,
-            output: Some(output),
+            output,
             output_hash: output_hash.to_vec(),
             usage,
             charge,
             signature: signature.to_vec(),
-            image: None,
+            image,
         },
         deadline: lease.deadline,
     })
@@ -98,19 +131,22 @@ pub fn sign(
 mod tests {
     use super::*;
     use crate::fake_escrow::{ESCROW, check_receipt, key, lease};
-    use emc_protocol::FinishReason;
 
-    fn output() -> TextOutput {
-        TextOutput {
+    fn output(prompt_tokens: u64) -> Finished {
+        let output = TextOutput {
             ids: vec![5, 6, 7],
             finish_reason: FinishReason::Stop,
             text: "five six".into(),
+        };
+        Finished::Text {
+            prompt_tokens,
+            output,
         }
     }
 
     #[test]
     fn a_receipt_holds_for_the_escrow_s_own_values() {
-        let owed = sign(ESCROW, &key(), &lease(4), 12, output()).expect("signs");
+        let owed = sign(ESCROW, &key(), &lease(4), output(12)).expect("signs");
         assert_eq!(owed.args.usage.output_tokens, 3);
         check_receipt(&lease(4), &owed.args).expect("verifies");
         let mut changed = lease(4);
@@ -123,10 +159,10 @@ mod tests {
         let mut lease = lease(4);
         lease.price.output = Tokens(2_000_000);
         lease.price.prompt = Tokens(1_000_000);
-        let owed = sign(ESCROW, &key(), &lease, 10, output()).expect("signs");
+        let owed = sign(ESCROW, &key(), &lease, output(10)).expect("signs");
         assert_eq!(owed.args.charge, Tokens(16));
         lease.max_charge = Tokens(15);
-        let owed = sign(ESCROW, &key(), &lease, 10, output()).expect("signs");
+        let owed = sign(ESCROW, &key(), &lease, output(10)).expect("signs");
         assert_eq!(owed.args.charge, Tokens(15));
     }
 
@@ -134,12 +170,12 @@ mod tests {
     fn a_malformed_lease_is_an_error_not_a_panic() {
         let mut short = lease(4);
         short.nonce.pop();
-        assert!(sign(ESCROW, &key(), &short, 1, output()).is_err());
+        assert!(sign(ESCROW, &key(), &short, output(1)).is_err());
         let mut empty = lease(4);
         empty.input = None;
-        assert!(sign(ESCROW, &key(), &empty, 1, output()).is_err());
+        assert!(sign(ESCROW, &key(), &empty, output(1)).is_err());
         let mut dear = lease(4);
         dear.price.prompt = Tokens(u128::MAX);
-        assert!(sign(ESCROW, &key(), &dear, 2, output()).is_err());
+        assert!(sign(ESCROW, &key(), &dear, output(2)).is_err());
     }
 }

@@ -4,10 +4,20 @@
 
 pub mod echo;
 pub mod llm;
+pub mod painter;
 pub mod thread;
 
 use emc_protocol::audit::{AuditTask, Vote};
 use emc_protocol::{FinishReason, JobInput, Parameters};
+
+/// What serves a model: tokens or pictures.
+#[derive(Clone)]
+pub enum Server {
+    /// A model that generates text.
+    Text(thread::EngineHandle),
+    /// A model that makes pictures.
+    Pictures(painter::PainterHandle),
+}
 
 /// Names a sequence; chosen by who starts it.
 pub type SequenceKey = u64;

@@ -9,7 +9,7 @@ use emc_protocol::audit::{Audit, AuditSummary, AuditTask, CommitArgs, RevealArgs
 use emc_protocol::error::code;
 use emc_protocol::work::{
     ChunkArgs, ClaimArgs, DeclineArgs, DeliverArgs, DeliverReply, ExtendArgs, ExtendReply,
-    WorkSummary,
+    ResultPart, ResultPartArgs, WorkSummary,
 };
 use emc_protocol::{ApiError, ErrorDetail, Job, JobId, Lease, ModelRef};
 
@@ -52,6 +52,11 @@ pub trait Escrow: Send + Sync + 'static {
 
     /// The audits that wait for this node; a free query.
     fn audits(&self) -> impl Future<Output = Result<Vec<AuditSummary>, CallError>> + Send;
+    /// A part of a result; a free query.
+    fn result_part(
+        &self,
+        args: ResultPartArgs,
+    ) -> impl Future<Output = Result<ResultPart, CallError>> + Send;
     /// What the vote on a job is computed from; a free query.
     fn audit_task(&self, id: JobId) -> impl Future<Output = Result<AuditTask, CallError>> + Send;
     /// Commits to a vote.

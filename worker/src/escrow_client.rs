@@ -6,7 +6,7 @@ use emc_client::{Error, RetryPolicy};
 use emc_protocol::audit::{Audit, AuditSummary, AuditTask, CommitArgs, RevealArgs};
 use emc_protocol::work::{
     ChunkArgs, ClaimArgs, DeclineArgs, DeliverArgs, DeliverReply, ExtendArgs, ExtendReply,
-    WorkSummary,
+    ResultPart, ResultPartArgs, WorkSummary,
 };
 use emc_protocol::{Job, JobId, Lease, ModelRef};
 
@@ -76,6 +76,10 @@ impl Escrow for EscrowClient {
 
     async fn audits(&self) -> Result<Vec<AuditSummary>, CallError> {
         self.query.audits().await.map_err(call_error)
+    }
+
+    async fn result_part(&self, args: ResultPartArgs) -> Result<ResultPart, CallError> {
+        self.query.result_part(args).await.map_err(call_error)
     }
 
     async fn audit_task(&self, id: JobId) -> Result<AuditTask, CallError> {

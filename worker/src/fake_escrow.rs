@@ -13,7 +13,7 @@ use emc_protocol::error::code;
 use emc_protocol::job::{Attempt, AttemptEnd, Visibility};
 use emc_protocol::work::{
     ChunkArgs, ClaimArgs, DeclineArgs, DeliverArgs, DeliverReply, ExtendArgs, ExtendReply,
-    WorkSummary,
+    ResultPart, ResultPartArgs, WorkSummary,
 };
 use emc_protocol::{
     ApiError, Job, JobId, JobInput, JobState, Lease, ModelRef, Parameters, Posting, PostingAccount,
@@ -475,6 +475,10 @@ impl Escrow for FakeEscrow {
 
     async fn audits(&self) -> Result<Vec<AuditSummary>, CallError> {
         self.call("audits", |state| Ok(audits::list(state))).await
+    }
+
+    async fn result_part(&self, _: ResultPartArgs) -> Result<ResultPart, CallError> {
+        self.call("result_part", |_| refuse(code::NOT_FOUND)).await
     }
 
     async fn audit_task(&self, id: JobId) -> Result<AuditTask, CallError> {

@@ -15,7 +15,11 @@ fn owed(job_id: u64) -> Owed {
         finish_reason: FinishReason::Stop,
         text: format!("answer {job_id}"),
     };
-    crate::delivery::sign(ESCROW, &signing_key(), &lease(job_id), 10, output).expect("signs")
+    let finished = crate::delivery::Finished::Text {
+        prompt_tokens: 10,
+        output,
+    };
+    crate::delivery::sign(ESCROW, &signing_key(), &lease(job_id), finished).expect("signs")
 }
 
 struct Disk {

@@ -47,7 +47,13 @@ impl Disk {
         };
         let served = Arc::new(OnceLock::new());
         if loaded {
-            let one = Served::new(model(), echo::root(), engine, 3, terms);
+            let one = Served::new(
+                model(),
+                echo::root(),
+                crate::engine::Server::Text(engine),
+                3,
+                terms,
+            );
             assert!(served.set(vec![Arc::new(one)]).is_ok());
         }
         let path = self.0.path().join("journal");

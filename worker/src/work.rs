@@ -7,6 +7,7 @@
 mod claim;
 mod deliver;
 mod earnings;
+mod paint;
 mod run;
 
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use tracing::Instrument;
 use crate::assess::Terms;
 use crate::delivery::Owed;
 use crate::drain::{Stage, reached};
-use crate::engine::thread::EngineHandle;
+use crate::engine::Server;
 use crate::escrow::Escrow;
 use crate::journal::{JobKey, Journal, JournalError, LeaseEnd};
 use crate::metrics::Metrics;
@@ -38,8 +39,8 @@ pub struct Served {
     pub model: ModelRef,
     /// The root of the files that the engine runs.
     pub root: [u8; 32],
-    /// The engine.
-    pub engine: EngineHandle,
+    /// What serves it.
+    pub server: Server,
     /// Jobs at a time.
     pub concurrency: u32,
     /// Which jobs are accepted.
@@ -52,14 +53,14 @@ impl Served {
     pub fn new(
         model: ModelRef,
         root: [u8; 32],
-        engine: EngineHandle,
+        server: Server,
         concurrency: u32,
         terms: Terms,
     ) -> Self {
         Self {
             model,
             root,
-            engine,
+            server,
             concurrency,
             terms,
             in_flight: AtomicU32::new(0),

@@ -3,6 +3,7 @@
 use super::*;
 use crate::engine::EngineError;
 use crate::engine::echo::{self, Echo};
+use crate::engine::thread::EngineHandle;
 use crate::fake_escrow::{ESCROW, FakeEscrow, Fault, key, model, node};
 use emc_protocol::error::code;
 use emc_protocol::job::{ChatMessage, ChatRole};
@@ -62,7 +63,13 @@ impl Disk {
             context: 300,
             least_paid_percent: 75,
         };
-        let served = Arc::new(Served::new(model(), root, engine, 3, terms));
+        let served = Arc::new(Served::new(
+            model(),
+            root,
+            crate::engine::Server::Text(engine),
+            3,
+            terms,
+        ));
         let (sender, receiver) = mpsc::unbounded_channel();
         let journal = self.journal();
         let worker = Arc::new(Worker {

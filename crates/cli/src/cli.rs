@@ -1,7 +1,7 @@
 //! The command line: the flags that every command takes, and the list of commands.
 
 use crate::commands::{
-    account, audit, balance, chat, delegate, deposit, identity, job, mining, model, node,
+    account, audit, balance, chat, delegate, deposit, identity, image, job, mining, model, node,
     parameters, quote, receipt, status, transfer, verify, withdraw,
 };
 use candid::Principal;
@@ -103,6 +103,8 @@ pub struct Globals {
 pub enum Command {
     /// Ask a model and pay for the answer
     Chat(chat::Chat),
+    /// Ask a model for a picture and pay for it
+    Image(image::Image),
     /// What a job would cost, and who could do it
     Quote(quote::Quote),
     /// Your jobs

@@ -8,6 +8,7 @@ mod decimals;
 mod keystore;
 mod output;
 mod partial_text;
+mod picture_file;
 mod question;
 mod session;
 mod terms_file;

@@ -77,25 +77,30 @@ impl Sampling {
         if let Some(model) = &self.model {
             return Ok(model.clone());
         }
-        let filter = ModelFilter {
-            task: Some(Task::Chat),
-            ..ModelFilter::default()
-        };
-        let models = registry.all_models(filter).await?;
-        let ids: BTreeSet<_> = models
-            .into_iter()
-            .filter(|m| !m.retired)
-            .map(|m| m.id)
-            .collect();
-        let mut ids: Vec<_> = ids.into_iter().collect();
-        match ids.len() {
-            0 => bail!("there is no chat model in the catalogue yet"),
-            1 => Ok(ModelRef {
-                id: ids.remove(0),
-                version: None,
-            }),
-            _ => bail!("which model? Choose with --model: {}", ids.join(", ")),
-        }
+        only_model(registry, Task::Chat).await
+    }
+}
+
+/// The only model for a task.
+pub async fn only_model(registry: &Registry, task: Task) -> Result<ModelRef> {
+    let filter = ModelFilter {
+        task: Some(task),
+        ..ModelFilter::default()
+    };
+    let models = registry.all_models(filter).await?;
+    let ids: BTreeSet<_> = models
+        .into_iter()
+        .filter(|m| !m.retired)
+        .map(|m| m.id)
+        .collect();
+    let mut ids: Vec<_> = ids.into_iter().collect();
+    match ids.len() {
+        0 => bail!("there is no model for that in the catalogue yet; see `emc model list`"),
+        1 => Ok(ModelRef {
+            id: ids.remove(0),
+            version: None,
+        }),
+        _ => bail!("which model? Choose with --model: {}", ids.join(", ")),
     }
 }
 

@@ -8,13 +8,14 @@ use emc_protocol::account::{
 };
 use emc_protocol::audit::{Audit, AuditSummary, AuditTask, CommitArgs, RevealArgs};
 use emc_protocol::escrow::{EscrowInfo, Quote, QuoteArgs, ReceiptProof, ReceiptRecord, Settings};
+use emc_protocol::image::ImageOutput;
 use emc_protocol::job::{Job, JobFilter, JobId, JobPage, SubmitJob, SubmitReply};
 use emc_protocol::parameters::{EscrowParameterLog, EscrowParameters};
 use emc_protocol::work::{
     ChunkArgs, ClaimArgs, DeclineArgs, DeliverArgs, DeliverReply, ExtendArgs, ExtendReply, Lease,
-    WorkSummary,
+    ResultPart, ResultPartArgs, WorkSummary,
 };
-use emc_protocol::{ByteBuf, ModelRef, Seconds};
+use emc_protocol::{ByteBuf, ModelRef, Seconds, canonical};
 use rand::RngCore;
 
 /// An escrow: accounts, jobs, receipts.
@@ -250,6 +251,38 @@ impl Escrow {
     pub async fn get_job(&self, job: JobId, capability: Option<&[u8]>) -> Result<Job, Error> {
         let capability = capability.map(|bytes| ByteBuf::from(bytes.to_vec()));
         self.client.ask(self.id, "get_job", (job, capability)).await
+    }
+
+    /// A part of a result's canonical bytes.
+    ///
+    /// # Errors
+    /// `not_found`; else those of a query.
+    pub async fn result_part(&self, args: ResultPartArgs) -> Result<ResultPart, Error> {
+        self.client.ask(self.id, "result_part", (args,)).await
+    }
+
+    /// A job's picture, whole; `None` where there is none (any more), or the job is for a text.
+    ///
+    /// # Errors
+    /// `not_found`; else those of a query.
+    pub async fn picture(
+        &self,
+        job: JobId,
+        capability: Option<&[u8]>,
+    ) -> Result<Option<ImageOutput>, Error> {
+        let mut bytes = Vec::new();
+        loop {
+            let args = ResultPartArgs {
+                job_id: job,
+                offset: bytes.len() as u64,
+                capability: capability.map(|bytes| ByteBuf::from(bytes.to_vec())),
+            };
+            let part = self.result_part(args).await?;
+            if part.bytes.is_empty() || bytes.len() as u64 >= part.length {
+                return Ok(canonical::read_image_output(&bytes));
+            }
+            bytes.extend(part.bytes);
+        }
     }
 
     /// A page of jobs, newest first.

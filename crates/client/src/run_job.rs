@@ -144,7 +144,7 @@ pub fn is_final(job: &Job) -> bool {
 #[derive(Default)]
 struct Seen {
     state: Option<(Option<JobState>, usize)>,
-    preview: Option<(u32, u32)>,
+    preview: Option<(u32, u32, u32)>,
 }
 
 impl Seen {
@@ -158,7 +158,8 @@ impl Seen {
     fn new_preview<'a>(&mut self, job: &'a Job) -> Option<&'a Preview> {
         let preview = job.private.as_ref()?.preview.as_ref()?;
         let attempt = job.attempts.last().map_or(0, |attempt| attempt.number);
-        let now = Some((attempt, preview.tokens));
+        let steps = preview.image.as_ref().map_or(0, |image| image.steps_done);
+        let now = Some((attempt, preview.tokens, steps));
         (std::mem::replace(&mut self.preview, now) != now).then_some(preview)
     }
 }

@@ -1,9 +1,11 @@
 //! Checks a receipt offline: the node's signature, and the hashes against what the holder knows of the job.
 
 use crate::ReceiptFile;
-use emc_protocol::canonical::{input_hash, output_bytes, output_hash, parameters_hash};
+use emc_protocol::canonical::{
+    input_hash, job_parameters_hash, output_bytes, output_hash, parameters_hash,
+};
 use emc_protocol::receipt::node_principal;
-use emc_protocol::{JobId, Receipt, TextOutput};
+use emc_protocol::{JobId, ModelRef, Parameters, Receipt, TextOutput};
 use serde::Serialize;
 use std::fmt;
 
@@ -189,10 +191,18 @@ fn usage(output: &TextOutput, receipt: &Receipt) -> Verdict {
 fn parameters(file: &ReceiptFile, receipt: &Receipt) -> Verdict {
     match (&file.model, &file.parameters) {
         (Some(model), Some(parameters)) => verdict(
-            parameters_hash(model, parameters).as_slice() == receipt.parameters_hash,
+            hash_of_parameters(model, parameters, file).as_slice() == receipt.parameters_hash,
             "model and parameters do not have the hash that was signed.",
         ),
         _ => Verdict::NotChecked("the file holds no model and parameters.".into()),
+    }
+}
+
+/// A picture's parameters are in its input.
+fn hash_of_parameters(model: &ModelRef, parameters: &Parameters, file: &ReceiptFile) -> [u8; 32] {
+    match &file.input {
+        Some(input) => job_parameters_hash(model, input, parameters),
+        None => parameters_hash(model, parameters),
     }
 }
 

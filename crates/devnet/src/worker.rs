@@ -16,11 +16,16 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+/// EMC per million tokens.
+const TEXT_PRICE: &str = "{ prompt = \"1\", output = \"4\" }";
+
 /// What a worker serves, and how it is published.
 pub struct ModelSource {
     publication: PublishModel,
     /// The model's file; none for the echo engine.
     path: Option<PathBuf>,
+    /// What the worker asks, as its settings say it.
+    price: &'static str,
     /// Further lines of the worker's `[[model]]` entry.
     extra: String,
 }
@@ -60,6 +65,7 @@ impl ModelSource {
         Ok(Self {
             publication,
             path: Some(path),
+            price: TEXT_PRICE,
             extra: String::new(),
         })
     }
@@ -114,7 +120,36 @@ impl ModelSource {
         Ok(Self {
             publication,
             path: None,
+            price: TEXT_PRICE,
             extra,
+        })
+    }
+
+    /// A Stable Diffusion in a folder of diffusers' layout.
+    ///
+    /// # Errors
+    /// If its files cannot be read.
+    pub fn pictures(folder: &Path, id: &str, licence: &str) -> Result<Self> {
+        let mut files = vec![];
+        list_files(folder, folder, &mut files)?;
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        let publication = PublishModel {
+            id: id.into(),
+            task: Task::Image,
+            name: id.into(),
+            description: "Makes pictures.".into(),
+            files,
+            licence: licence.into(),
+            sources: vec![],
+            context: 0,
+            memory: 1 << 30,
+            terms: None,
+        };
+        Ok(Self {
+            publication,
+            path: Some(folder.to_owned()),
+            price: "{ pixel_steps = \"2\" }",
+            extra: "kind = \"image\"\n".into(),
         })
     }
 
@@ -122,6 +157,25 @@ impl ModelSource {
     pub fn publication(&self) -> PublishModel {
         self.publication.clone()
     }
+}
+
+/// The files below a folder, as the catalogue lists them.
+fn list_files(root: &Path, folder: &Path, files: &mut Vec<ModelFile>) -> Result<()> {
+    for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let entry = entry?;
+        let path = entry.path();
+        if entry.file_type()?.is_dir() {
+            list_files(root, &path, files)?;
+            continue;
+        }
+        let bytes = fs::read(&path).with_context(|| path.display().to_string())?;
+        files.push(ModelFile {
+            path: path.strip_prefix(root)?.to_string_lossy().into_owned(),
+            length: bytes.len() as u64,
+            sha256: Sha256::digest(&bytes).to_vec(),
+        });
+    }
+    Ok(())
 }
 
 /// A worker's folder and, while it runs, its process.
@@ -201,8 +255,8 @@ impl Worker {
         }
         writeln!(
             config,
-            "price = {{ prompt = \"1\", output = \"4\" }}\nconcurrency = 4\n{}",
-            source.extra
+            "price = {}\nconcurrency = 4\n{}",
+            source.price, source.extra
         )?;
         fs::write(folder.join("worker.toml"), config)?;
         Ok(Self {

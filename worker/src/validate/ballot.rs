@@ -2,15 +2,17 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use emc_protocol::ByteBuf;
 use emc_protocol::audit::{AuditSummary, AuditTask, CommitArgs, RevealArgs};
 use emc_protocol::error::code;
+use emc_protocol::image::ImageOutput;
+use emc_protocol::work::ResultPartArgs;
+use emc_protocol::{ByteBuf, canonical};
 use rand::RngCore;
 use rand::rngs::OsRng;
 use sha2::{Digest, Sha256};
 
 use super::{Outcome, Validator};
-use crate::engine::EngineError;
+use crate::engine::{EngineError, Server};
 use crate::escrow::Escrow;
 use crate::journal::{SealedVote, SeatKey};
 use crate::work::{Served, store};
@@ -66,7 +68,17 @@ impl<E: Escrow> Validator<E> {
         key: SeatKey,
         digest: [u8; 32],
     ) -> Result<SealedVote, Outcome> {
-        let checked = match served.engine.verify(task).await {
+        let checked = match &served.server {
+            Server::Text(engine) => engine.verify(task).await,
+            Server::Pictures(painter) => match self.delivered_picture(key, &task).await? {
+                Some(delivered) => painter.verify(task, delivered).await,
+                None => {
+                    let why = "what was delivered is not a picture";
+                    return Err(self.cannot(key, why).await);
+                }
+            },
+        };
+        let checked = match checked {
             Ok(checked) => checked,
             Err(EngineError::Unsuitable(why)) => return Err(self.cannot(key, &why).await),
             Err(error) => {
@@ -104,6 +116,33 @@ impl<E: Escrow> Validator<E> {
             "checked"
         );
         Ok(vote)
+    }
+
+    /// What was delivered of a picture; `None` where it is none.
+    async fn delivered_picture(
+        &self,
+        key: SeatKey,
+        task: &AuditTask,
+    ) -> Result<Option<ImageOutput>, Outcome> {
+        let length = task.image.as_ref().map_or(0, |image| image.result_bytes);
+        let mut bytes = Vec::new();
+        while (bytes.len() as u64) < length {
+            let args = ResultPartArgs {
+                job_id: key.job_id,
+                offset: bytes.len() as u64,
+                capability: None,
+            };
+            match self.escrow.result_part(args).await {
+                Ok(part) if part.bytes.is_empty() => break,
+                Ok(part) => bytes.extend(part.bytes),
+                Err(error) => {
+                    tracing::warn!(%error, "the picture cannot be fetched; trying on");
+                    self.metrics.call_failures.fetch_add(1, Relaxed);
+                    return Err(Outcome::Later);
+                }
+            }
+        }
+        Ok(canonical::read_image_output(&bytes))
     }
 
     async fn send_commitment(&self, sealed: &SealedVote) -> Outcome {

@@ -105,8 +105,9 @@ impl<E: Escrow> Deliveries<E> {
 
     async fn send(&self, owed: &Owed) -> Result<DeliverReply, CallError> {
         let mut args = owed.args.clone();
-        if let Some(output) = &args.output {
-            let bytes = canonical::output_bytes(output);
+        let text = args.output.as_ref().map(canonical::output_bytes);
+        let image = args.image.as_ref().map(canonical::image_output_bytes);
+        if let Some(bytes) = text.or(image) {
             if bytes.len() > PIECE {
                 let piece = piece(bytes.len());
                 for (number, chunk) in bytes.chunks(piece).enumerate() {
@@ -118,7 +119,7 @@ impl<E: Escrow> Deliveries<E> {
                     };
                     self.escrow.upload_chunk(chunk).await?;
                 }
-                args.output = None;
+                (args.output, args.image) = (None, None);
             }
         }
         self.escrow.deliver(args).await

@@ -6,18 +6,18 @@ use std::time::Duration;
 use emc_protocol::error::code;
 use emc_protocol::limits::TEXT_BYTES;
 use emc_protocol::work::{DeclineArgs, ExtendReply};
-use emc_protocol::{Lease, TextOutput, Timestamp};
+use emc_protocol::{JobInput, Lease, TextOutput, Timestamp};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::{Slot, Worker};
+use super::{Served, Slot, Worker, paint};
 use crate::answer::Answer;
 use crate::assess;
 use crate::backoff::Backoff;
-use crate::delivery;
+use crate::delivery::{self, Finished};
 use crate::drain::{Stage, reached};
-use crate::engine::thread::Generation;
-use crate::engine::{EngineError, Start};
+use crate::engine::thread::{EngineHandle, Generation};
+use crate::engine::{EngineError, Server, Start};
 use crate::escrow::{CallError, Escrow};
 use crate::journal::{JobKey, LeaseEnd};
 use crate::preview::Preview;
@@ -34,7 +34,7 @@ const RENEW_LEAST: Duration = Duration::from_secs(3);
 const CHANGED: &str = "the answer could not be made again as it was begun";
 
 /// Why a job ends without a result.
-enum NoResult {
+pub(super) enum NoResult {
     /// It is given back, and why.
     Declined(String),
     /// It is no longer this node's.
@@ -56,15 +56,15 @@ pub(super) async fn run_job<E: Escrow>(
         }
     };
     match result {
-        Ok((prompt_tokens, output)) => {
-            match delivery::sign(worker.escrow_id, &worker.key, &lease, prompt_tokens, output) {
+        Ok(result) => {
+            match delivery::sign(worker.escrow_id, &worker.key, &lease, result) {
                 Ok(owed) => {
                     let stored = owed.clone();
                     if let Err(error) = worker.store(move |journal| journal.finished(&stored)).await
                     {
                         tracing::error!(%error, "the result is delivered without being in the journal");
                     }
-                    tracing::debug!(tokens = owed.args.usage.output_tokens, "finished");
+                    tracing::debug!(usage = ?owed.args.usage, "finished");
                     // Where nobody receives any more, the journal has it for the next start.
                     let _ = worker.deliveries.send(owed);
                 }
@@ -82,8 +82,8 @@ pub(super) async fn run_job<E: Escrow>(
 async fn answer<E: Escrow>(
     slot: &Slot<E>,
     lease: &Lease,
-    mut preview: Preview,
-) -> Result<(u64, TextOutput), NoResult> {
+    preview: Preview,
+) -> Result<Finished, NoResult> {
     let declined = |reason: &str| NoResult::Declined(reason.to_owned());
     let Some(served) = &slot.served else {
         return Err(declined("this node does not serve the model any more"));
@@ -96,13 +96,33 @@ async fn answer<E: Escrow>(
             "this kind of job is not known here; the node's software is older",
         ));
     };
-    let prompt = served.engine.prompt(input.clone()).await;
+    match (&served.server, input) {
+        (Server::Pictures(painter), JobInput::Image(input)) => {
+            let output = paint::picture(&slot.worker, lease, painter, input).await?;
+            Ok(Finished::Picture(output))
+        }
+        (Server::Text(engine), input @ (JobInput::Chat { .. } | JobInput::Completion { .. })) => {
+            text(slot, lease, preview, (served, engine), input).await
+        }
+        _ => Err(declined("the model is for another task")),
+    }
+}
+
+/// Does a job of text.
+async fn text<E: Escrow>(
+    slot: &Slot<E>,
+    lease: &Lease,
+    mut preview: Preview,
+    (served, engine): (&Served, &EngineHandle),
+    input: JobInput,
+) -> Result<Finished, NoResult> {
+    let prompt = engine.prompt(input.clone()).await;
     let prompt = prompt.map_err(|error| NoResult::Declined(error.to_string()))?;
     let prompt_tokens = prompt.len() as u64;
     if let Some(reason) = assess::why_not(lease, prompt_tokens, served.terms) {
         return Err(NoResult::Declined(reason));
     }
-    let mut generation = served.engine.start(Start {
+    let mut generation = engine.start(Start {
         input,
         prompt,
         parameters: lease.parameters.clone(),
@@ -122,7 +142,10 @@ async fn answer<E: Escrow>(
     {
         return Err(NoResult::Declined(CHANGED.into()));
     }
-    Ok((prompt_tokens, output))
+    Ok(Finished::Text {
+        prompt_tokens,
+        output,
+    })
 }
 
 /// Waits for the answer, renewing the lease and showing what there is.
@@ -167,7 +190,7 @@ async fn generate<E: Escrow>(
     }
 }
 
-fn engine_failure(error: EngineError) -> NoResult {
+pub(super) fn engine_failure(error: EngineError) -> NoResult {
     NoResult::Declined(error.to_string())
 }
 
@@ -247,7 +270,7 @@ impl Renewals {
 }
 
 /// A third of the lease, but never trusting the two clocks to agree.
-fn renew_within(until: Timestamp) -> Duration {
+pub(super) fn renew_within(until: Timestamp) -> Duration {
     let left = Duration::from_secs(until.since(super::now()).0);
     (left / 3).clamp(RENEW_LEAST, RENEW_MOST)
 }

@@ -321,7 +321,7 @@ fn unspent(result: &JobResult) -> Tokens {
 }
 
 /// After Ctrl-C: gives the job up. A second Ctrl-C ends the program at once.
-async fn cancel(escrow: &Escrow, job: u64) -> anyhow::Error {
+pub(super) async fn cancel(escrow: &Escrow, job: u64) -> anyhow::Error {
     output::note("\ncancelling ...");
     let cancelling = async {
         escrow.cancel_job(job).await?;

@@ -7,6 +7,7 @@ pub mod chat;
 pub mod delegate;
 pub mod deposit;
 pub mod identity;
+pub mod image;
 pub mod job;
 pub mod mining;
 pub mod model;
@@ -26,6 +27,7 @@ use anyhow::Result;
 pub async fn run(Cli { globals, command }: Cli) -> Result<()> {
     match command {
         Command::Chat(command) => command.run(&globals).await,
+        Command::Image(command) => command.run(&globals).await,
         Command::Quote(command) => command.run(&globals).await,
         Command::Job(command) => command.run(&globals).await,
         Command::Verify(command) => command.run(&globals).await,

@@ -29,7 +29,6 @@ mod text_encoder;
 mod tiny_vae;
 mod unet;
 mod vae;
-mod verify;
 
 use std::fs;
 use std::path::Path;
@@ -41,7 +40,6 @@ pub use picture::{MAX_SIDE, Picture};
 pub use pipeline::{ImageModel, ImageOptions, Images, Progress};
 pub use request::{ImageRequest, MAX_IMAGE_SIDE, MAX_IMAGES, MAX_PROMPT};
 pub use scheduler::{MAX_STEPS, Sampler, SchedulerConfig};
-pub use verify::{ImageClaim, ImageGaps, LATENT_SAMPLES, latent_samples};
 
 use crate::error::{Error, Result};
 

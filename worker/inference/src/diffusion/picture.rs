@@ -109,7 +109,8 @@ impl Picture {
         Ok(grey.f_ge(0.0)?.f_to_kind(Kind::Float)?)
     }
 
-    /// A smaller picture, whose longer side has at most so many pixels: each of its pixels is the mean of a block.
+    /// A smaller picture, whose longer side has at most so many pixels: each of its pixels is the mean of those that it
+    /// stands for.
     pub fn thumbnail(&self, side: u32) -> Self {
         let longer = self.width.max(self.height).max(1);
         let factor = longer.div_ceil(side.max(1));
@@ -117,15 +118,19 @@ impl Picture {
             return self.clone();
         }
         let (width, height) = (self.width.div_ceil(factor), self.height.div_ceil(factor));
+        let part = |n: u32, of: u32, all: u32| {
+            (n as usize * all as usize / of as usize)
+                ..((n + 1) as usize * all as usize / of as usize)
+        };
         let mut rgb = Vec::with_capacity((width * height * 3) as usize);
         for y in 0..height {
             for x in 0..width {
-                let rows = y * factor..((y + 1) * factor).min(self.height);
-                let columns = x * factor..((x + 1) * factor).min(self.width);
+                let (rows, columns) = (part(y, height, self.height), part(x, width, self.width));
                 let count = (rows.len() * columns.len()) as u32;
                 for colour in 0..3 {
-                    let at =
-                        |row: u32, column: u32| (row * self.width + column) as usize * 3 + colour;
+                    let at = |row: usize, column: usize| {
+                        (row * self.width as usize + column) * 3 + colour
+                    };
                     let sum: u32 = rows
                         .clone()
                         .flat_map(|row| columns.clone().map(move |column| (row, column)))

@@ -74,13 +74,13 @@ impl ImageRequest {
         }
     }
 
-    /// The steps that are really run: all of them, or the share that `strength` says.
+    /// The steps that are really run: all of them, or the share that `strength` says, rounded down, and one at least.
     pub fn steps_run(&self) -> usize {
         match self.init {
             None => self.steps,
             Some(_) => {
                 let share = self.strength_milli.min(1_000) as usize;
-                self.steps.saturating_mul(share) / 1_000
+                (self.steps.saturating_mul(share) / 1_000).max(1)
             }
         }
     }
@@ -170,13 +170,6 @@ impl ImageRequest {
             return bad(format!(
                 "strength {} is more than 1",
                 f64::from(self.strength_milli) / 1e3
-            ));
-        }
-        if self.steps_run() == 0 {
-            return bad(format!(
-                "strength {} of {} steps leaves none to run: take more steps or more strength",
-                f64::from(self.strength_milli) / 1e3,
-                self.steps
             ));
         }
         Ok(())

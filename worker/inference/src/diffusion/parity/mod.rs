@@ -12,7 +12,6 @@ use std::path::PathBuf;
 use tch::{Kind, Tensor};
 
 use super::checkpoint::Checkpoint;
-use super::pipeline::{ImageModel, ImageOptions};
 use super::read_json;
 
 /// A fixture's file.
@@ -53,11 +52,6 @@ impl Expected {
             .map(|n| row(n).into_iter().map(|id| id as u32).collect())
             .collect()
     }
-}
-
-/// A fixture's model, whole.
-pub(crate) fn tiny_model(name: &str) -> ImageModel {
-    ImageModel::load(&path(name), &ImageOptions::default()).unwrap()
 }
 
 /// The largest difference, relative to the largest value (or 1).
