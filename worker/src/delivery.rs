@@ -67,7 +67,8 @@ pub fn sign(
         job_id: lease.job_id,
         attempt: lease.attempt,
         model_root: lease.model_root.clone(),
-        parameters_hash: canonical::parameters_hash(&lease.model, &lease.parameters).to_vec(),
+        parameters_hash: canonical::job_parameters_hash(&lease.model, input, &lease.parameters)
+            .to_vec(),
         input_hash: canonical::input_hash(&lease.salt, input).to_vec(),
         output_hash: output_hash.to_vec(),
         seed: lease.seed,

@@ -12,7 +12,7 @@ use emc_protocol::job::{Job, JobFilter, JobId, JobPage, SubmitJob, SubmitReply};
 use emc_protocol::parameters::{EscrowParameterLog, EscrowParameters};
 use emc_protocol::work::{
     ChunkArgs, ClaimArgs, DeclineArgs, DeliverArgs, DeliverReply, ExtendArgs, ExtendReply, Lease,
-    WorkSummary,
+    ResultPart, ResultPartArgs, WorkSummary,
 };
 use emc_protocol::{ByteBuf, ModelRef, Seconds};
 use rand::RngCore;
@@ -250,6 +250,39 @@ impl Escrow {
     pub async fn get_job(&self, job: JobId, capability: Option<&[u8]>) -> Result<Job, Error> {
         let capability = capability.map(|bytes| ByteBuf::from(bytes.to_vec()));
         self.client.ask(self.id, "get_job", (job, capability)).await
+    }
+
+    /// A part of a result's canonical bytes.
+    ///
+    /// # Errors
+    /// `not_found` where there is none, or none to be shown; else those of a query.
+    pub async fn result_part(&self, args: ResultPartArgs) -> Result<ResultPart, Error> {
+        self.client.ask(self.id, "result_part", (args,)).await
+    }
+
+    /// All of a result's canonical bytes, read in parts: a picture's are read by
+    /// [`emc_protocol::canonical::read_image_output`]. Their hash is in the receipt.
+    ///
+    /// # Errors
+    /// As [`Escrow::result_part`].
+    pub async fn result_bytes(
+        &self,
+        job: JobId,
+        capability: Option<&[u8]>,
+    ) -> Result<Vec<u8>, Error> {
+        let mut bytes = vec![];
+        loop {
+            let args = ResultPartArgs {
+                job_id: job,
+                offset: bytes.len() as u64,
+                capability: capability.map(|bytes| ByteBuf::from(bytes.to_vec())),
+            };
+            let part = self.result_part(args).await?;
+            bytes.extend_from_slice(&part.bytes);
+            if part.bytes.is_empty() || bytes.len() as u64 >= part.length {
+                return Ok(bytes);
+            }
+        }
     }
 
     /// A page of jobs, newest first.

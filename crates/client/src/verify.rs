@@ -1,7 +1,9 @@
 //! Checks a receipt offline: the node's signature, and the hashes against what the holder knows of the job.
 
 use crate::ReceiptFile;
-use emc_protocol::canonical::{input_hash, output_bytes, output_hash, parameters_hash};
+use emc_protocol::canonical::{
+    image_parameters_hash, input_hash, output_bytes, output_hash, parameters_hash,
+};
 use emc_protocol::receipt::node_principal;
 use emc_protocol::{JobId, Receipt, TextOutput};
 use serde::Serialize;
@@ -187,12 +189,17 @@ fn usage(output: &TextOutput, receipt: &Receipt) -> Verdict {
 }
 
 fn parameters(file: &ReceiptFile, receipt: &Receipt) -> Verdict {
-    match (&file.model, &file.parameters) {
-        (Some(model), Some(parameters)) => verdict(
-            parameters_hash(model, parameters).as_slice() == receipt.parameters_hash,
+    let hash = match (&file.model, &file.parameters, &file.image_parameters) {
+        (Some(model), _, Some(image)) => Some(image_parameters_hash(model, image)),
+        (Some(model), Some(parameters), None) => Some(parameters_hash(model, parameters)),
+        _ => None,
+    };
+    match hash {
+        Some(hash) => verdict(
+            hash.as_slice() == receipt.parameters_hash,
             "model and parameters do not have the hash that was signed.",
         ),
-        _ => Verdict::NotChecked("the file holds no model and parameters.".into()),
+        None => Verdict::NotChecked("the file holds no model and parameters.".into()),
     }
 }
 

@@ -143,7 +143,9 @@ impl Engine for Echo {
             JobInput::Completion { prompt } => vec![prompt],
             JobInput::Chat { messages } => messages.iter().map(|m| m.content.as_str()).collect(),
             JobInput::Image(_) => {
-                return Err(EngineError::Unsuitable("this model makes no pictures".into()));
+                return Err(EngineError::Unsuitable(
+                    "this model makes no pictures".into(),
+                ));
             }
         };
         let mut tokens = vec![];

@@ -188,7 +188,9 @@ impl Engine for Llm {
                 model.render_chat(&messages).map_err(refusal)?
             }
             JobInput::Image(_) => {
-                return Err(EngineError::Unsuitable("this model makes no pictures".into()));
+                return Err(EngineError::Unsuitable(
+                    "this model makes no pictures".into(),
+                ));
             }
         };
         model.encode(&rendered).map_err(refusal)
