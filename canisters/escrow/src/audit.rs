@@ -7,6 +7,7 @@
 use crate::bond;
 use crate::draw;
 use crate::due;
+use crate::image;
 use crate::judge::{self, Finding};
 use crate::movement::{Movement, VoteSource};
 use crate::power;
@@ -80,11 +81,8 @@ pub fn task(state: &State, caller: Principal, id: JobId) -> Result<AuditTask, Ap
         return Err(not_yours(id));
     }
     let (attempt, usage) = (job.attempts.last(), job.usage);
-    let delivered = state
-        .outputs
-        .get(&id)
-        .and_then(|bytes| delivered(&job, &bytes));
-    let (Some(attempt), Some(usage), Some((output, image))) = (attempt, usage, delivered) else {
+    let delivered = delivered(state, &job, id);
+    let (Some(attempt), Some(usage), Some((output, picture))) = (attempt, usage, delivered) else {
         return Err(not_yours(id));
     };
     Ok(AuditTask {
@@ -103,24 +101,24 @@ pub fn task(state: &State, caller: Principal, id: JobId) -> Result<AuditTask, Ap
         context: attempt.context.unwrap_or_default(),
         probes: probes(&audit, id),
         terms: terms(&job),
-        image,
+        image: picture,
     })
 }
 
 /// What was delivered, as a validator gets it: a text, or an empty one and what is to be known of a picture.
-fn delivered(job: &JobRecord, bytes: &[u8]) -> Option<(TextOutput, Option<ImageTask>)> {
+fn delivered(state: &State, job: &JobRecord, id: JobId) -> Option<(TextOutput, Option<ImageTask>)> {
     if job.image.is_none() {
-        return canonical::read_output(bytes).map(|output| (output, None));
+        let text = canonical::read_output(&state.outputs.get(&id)?)?;
+        return Some((text, None));
     }
-    let image = canonical::read_image_output(bytes)?;
     let nothing = TextOutput {
         ids: vec![],
         finish_reason: FinishReason::Stop,
         text: String::new(),
     };
     let task = ImageTask {
-        latent: image.latent,
-        result_bytes: bytes.len() as u64,
+        latent: image::latent(state, id)?,
+        result_bytes: state.pictures.length(id)?,
     };
     Some((nothing, Some(task)))
 }

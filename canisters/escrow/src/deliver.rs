@@ -152,10 +152,12 @@ pub fn deliver(
     lease::end_attempt(state, &mut job, End::Delivered);
     job.usage = Some(UsageRecord(args.usage));
     let positions = output.positions();
-    if let Output::Image(output) = output {
-        image::keep(state, id, &mut job, output, bytes.len());
+    match output {
+        Output::Image(output) => image::keep(state, id, output, &bytes),
+        Output::Text(_) => {
+            state.outputs.insert(id, bytes);
+        }
     }
-    state.outputs.insert(id, bytes);
     mining_job::make_twin(state, id, &job, positions);
     let state_now = job.stage.state();
     state.jobs.insert(id, job);

@@ -197,20 +197,27 @@ pub(crate) fn check_output(
     Ok(())
 }
 
-/// Keeps of a checked result what is shown without reading it.
-pub(crate) fn keep(
-    state: &mut State,
-    id: JobId,
-    job: &mut JobRecord,
-    output: ImageOutput,
-    length: usize,
-) {
-    if let Some(record) = &mut job.image {
-        record.result_bytes = Some(length as u64);
-    }
+/// Keeps a checked result.
+pub(crate) fn keep(state: &mut State, id: JobId, output: ImageOutput, bytes: &[u8]) {
+    state.pictures.put(id, bytes);
     if let Some(thumbnail) = output.thumbnail {
         state.thumbnails.insert(id, thumbnail.into_vec());
     }
+}
+
+/// Deletes a result whose time is over.
+pub(crate) fn forget(state: &mut State, id: JobId) {
+    state.pictures.remove(id);
+    state.thumbnails.remove(&id);
+}
+
+/// The samples of a delivered picture's latent: they are the last of its canonical bytes.
+pub(crate) fn latent(state: &State, id: JobId) -> Option<Vec<i32>> {
+    let length = 4 * limits::IMAGE_LATENT;
+    let from = state.pictures.length(id)?.checked_sub(length as u64)?;
+    let bytes = state.pictures.read(id, from, length)?;
+    let samples = bytes.as_chunks().0.iter();
+    Some(samples.map(|sample| i32::from_le_bytes(*sample)).collect())
 }
 
 /// Takes in how far a picture has come: steps never go back, and the newest preview replaces the one before.
@@ -269,9 +276,7 @@ pub(crate) fn view(state: &State, id: JobId, record: &ImageRecord) -> ImageView 
     ImageView {
         parameters: record.into(),
         thumbnail: state.thumbnails.get(&id).map(ByteBuf::from),
-        result_bytes: record
-            .result_bytes
-            .filter(|_| state.outputs.contains_key(&id)),
+        result_bytes: state.pictures.length(id),
     }
 }
 

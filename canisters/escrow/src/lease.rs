@@ -107,15 +107,15 @@ pub fn extend(
 pub(crate) fn check_interval(job: &JobRecord, now: Timestamp) -> Result<(), ApiError> {
     let before = job.progress.map_or(Timestamp(0), |progress| progress.time);
     let earliest = before.after(limits::PREVIEW_INTERVAL);
-    if now >= earliest {
-        return Ok(());
+    if now < earliest {
+        let wait = Seconds((earliest.0 - now.0).div_ceil(1_000_000_000));
+        return Err(busy(format!(
+            "Partial answers are at least {} seconds apart: wait.",
+            limits::PREVIEW_INTERVAL.0
+        ))
+        .with(ErrorDetail::RetryAfter { seconds: wait }));
     }
-    let wait = Seconds((earliest.0 - now.0).div_ceil(1_000_000_000));
-    Err(busy(format!(
-        "Partial answers are at least {} seconds apart: wait.",
-        limits::PREVIEW_INTERVAL.0
-    ))
-    .with(ErrorDetail::RetryAfter { seconds: wait }))
+    Ok(())
 }
 
 /// Takes in a partial answer: its ids and text go on from those before.

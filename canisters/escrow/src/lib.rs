@@ -31,6 +31,7 @@ pub mod native;
 pub mod outage;
 pub mod pace;
 pub mod parameters;
+pub mod pictures;
 pub mod power;
 pub mod pull;
 pub mod quote;

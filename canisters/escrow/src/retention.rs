@@ -1,6 +1,7 @@
 //! Results are kept for a time and then deleted, a bounded number at a time. What remains of a job is its record: who,
 //! when, what it cost and why; and its receipt. Nothing remains of the jobs of probe rounds.
 
+use crate::image;
 use crate::lease;
 use crate::mining_job;
 use crate::state::State;
@@ -13,8 +14,10 @@ pub fn prune(state: &mut State, now: Timestamp, limit: usize) -> usize {
             Some(((until, id), ())) if until <= now.0 => {
                 state.retention.remove(&(until, id));
                 state.outputs.remove(&id);
-                state.thumbnails.remove(&id);
                 let job = state.jobs.get(&id);
+                if job.as_ref().is_some_and(|job| job.image.is_some()) {
+                    image::forget(state, id);
+                }
                 if job.as_ref().is_some_and(|job| job.mining.is_some()) {
                     mining_job::delete(state, id);
                 } else if let Some(mut job) = job

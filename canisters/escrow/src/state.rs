@@ -6,11 +6,13 @@
 //! | 0-9 | layout, config, counts, feed, clock, log of parameters |
 //! | 10-19 | books |
 //! | 20-39 | jobs: records, inputs, outputs, previews, uploads, indices, queues; draws, audits, delegations, callbacks |
-//! | 40-59 | nodes and models, from the feed; bonds, reports to the registry; mining; candidates of audits; thumbnails |
+//! | 40-59 | nodes and models, from the feed; bonds, reports to the registry; mining; candidates of audits |
 //! | 60-69 | receipts and the nodes of their Merkle range (62 held a running hash before the first release) |
 //! | 70-79 | the journal of ledger calls |
+//! | 80-89 | pictures: slots, places, free slots; thumbnails |
 
 use crate::books::Books;
+use crate::pictures::Pictures;
 use crate::receipts::ReceiptLog;
 use crate::records::*;
 use candid::Principal;
@@ -79,20 +81,26 @@ const EPOCHS: MemoryId = MemoryId::new(53);
 const MINING_REPORTED: MemoryId = MemoryId::new(54);
 const PACE: MemoryId = MemoryId::new(55);
 const CANDIDATES: MemoryId = MemoryId::new(56);
-const THUMBNAILS: MemoryId = MemoryId::new(57);
 const RECEIPT_INDEX: MemoryId = MemoryId::new(60);
 const RECEIPT_DATA: MemoryId = MemoryId::new(61);
 const RECEIPT_NODES: MemoryId = MemoryId::new(63);
 const JOURNAL_HEADER: MemoryId = MemoryId::new(70);
 const JOURNAL_ENTRIES: MemoryId = MemoryId::new(71);
 const JOURNAL_DUE: MemoryId = MemoryId::new(72);
+const PICTURE_SLOTS: MemoryId = MemoryId::new(80);
+const PICTURE_PLACES: MemoryId = MemoryId::new(81);
+const PICTURES_FREE: MemoryId = MemoryId::new(82);
+const THUMBNAILS: MemoryId = MemoryId::new(83);
 
 /// The memories that grow with the number of jobs, by name.
-const GROWING: [(&str, MemoryId); 26] = [
+const GROWING: [(&str, MemoryId); 29] = [
     ("accounts", ACCOUNTS),
     ("jobs", JOBS),
     ("inputs", INPUTS),
     ("outputs", OUTPUTS),
+    ("picture_slots", PICTURE_SLOTS),
+    ("picture_places", PICTURE_PLACES),
+    ("pictures_free", PICTURES_FREE),
     ("thumbnails", THUMBNAILS),
     ("previews", PREVIEWS),
     ("uploads", UPLOADS),
@@ -163,9 +171,11 @@ pub struct State {
     pub(crate) jobs: Map<JobId, JobRecord>,
     /// Canonical bytes of the inputs of unfinished jobs.
     pub(crate) inputs: Map<JobId, Vec<u8>>,
-    /// Canonical bytes of outputs, until their retention ends.
+    /// Canonical bytes of texts that were delivered, until their retention ends.
     pub(crate) outputs: Map<JobId, Vec<u8>>,
-    /// Thumbnails of delivered pictures, until their retention ends.
+    /// The same of pictures.
+    pub(crate) pictures: Pictures,
+    /// Their thumbnails.
     pub(crate) thumbnails: Map<JobId, Vec<u8>>,
     pub(crate) previews: Map<JobId, PreviewRecord>,
     /// Chunks of outputs, by job and offset.
@@ -299,6 +309,7 @@ impl State {
             jobs: Map::init(map(JOBS)),
             inputs: Map::init(map(INPUTS)),
             outputs: Map::init(map(OUTPUTS)),
+            pictures: Pictures::init(map(PICTURE_SLOTS), map(PICTURE_PLACES), map(PICTURES_FREE)),
             thumbnails: Map::init(map(THUMBNAILS)),
             previews: Map::init(map(PREVIEWS)),
             uploads: Map::init(map(UPLOADS)),

@@ -105,10 +105,9 @@ pub fn result(state: &State, id: JobId, capability: Option<&[u8]>) -> Result<Sho
     if sight(state, id, &job, Principal::anonymous(), capability) == Sight::Terms {
         return Err(hidden(id));
     }
-    let bytes = state.outputs.get(&id).ok_or_else(|| hidden(id))?;
     let shown = match job.image {
-        Some(_) => canonical::read_image_output(&bytes).map(Shown::Image),
-        None => canonical::read_output(&bytes).map(Shown::Text),
+        Some(_) => picture(state, id).map(Shown::Image),
+        None => text(state, id).map(Shown::Text),
     };
     shown.ok_or_else(|| hidden(id))
 }
@@ -129,14 +128,38 @@ pub fn result_part(
     if !seen && !audit::has_seat(state, caller, id) {
         return Err(hidden(id));
     }
-    let bytes = state.outputs.get(&id).ok_or_else(|| hidden(id))?;
+    let part = match job.image {
+        Some(_) => picture_part(state, args),
+        None => text_part(state, args),
+    };
+    part.ok_or_else(|| hidden(id))
+}
+
+fn picture_part(state: &State, args: &ResultPartArgs) -> Option<ResultPart> {
+    let pictures = &state.pictures;
+    Some(ResultPart {
+        bytes: pictures.read(args.job_id, args.offset, limits::RESULT_PART_BYTES)?,
+        length: pictures.length(args.job_id)?,
+    })
+}
+
+fn text_part(state: &State, args: &ResultPartArgs) -> Option<ResultPart> {
+    let bytes = state.outputs.get(&args.job_id)?;
     let length = bytes.len();
     let from = usize::try_from(args.offset).map_or(length, |from| from.min(length));
     let to = from.saturating_add(limits::RESULT_PART_BYTES).min(length);
-    Ok(ResultPart {
+    Some(ResultPart {
         bytes: bytes[from..to].to_vec(),
         length: length as u64,
     })
+}
+
+fn text(state: &State, id: JobId) -> Option<TextOutput> {
+    canonical::read_output(&state.outputs.get(&id)?)
+}
+
+fn picture(state: &State, id: JobId) -> Option<ImageOutput> {
+    canonical::read_image_output(&state.pictures.read(id, 0, usize::MAX)?)
 }
 
 fn hidden(id: JobId) -> ApiError {
@@ -270,10 +293,6 @@ fn private(state: &State, id: JobId, job: &JobRecord, sight: Sight) -> PrivateVi
             }),
         }
     });
-    let output = match job.image {
-        Some(_) => None,
-        None => state.outputs.get(&id),
-    };
     PrivateView {
         salt: if all { job.salt.to_vec() } else { vec![] },
         input: match all {
@@ -285,7 +304,7 @@ fn private(state: &State, id: JobId, job: &JobRecord, sight: Sight) -> PrivateVi
         },
         parameters: (&job.parameters).into(),
         preview,
-        output: output.and_then(|bytes| canonical::read_output(&bytes)),
+        output: text(state, id),
         image: job
             .image
             .as_ref()

@@ -19,7 +19,9 @@ pub fn of(error: &anyhow::Error) -> Option<String> {
             code::UNSERVED => {
                 "`emc quote` shows what nodes ask; give more with `--max-price`, or wait for a node with `--queue`."
             }
-            code::UNKNOWN_MODEL => "`emc model list` shows the models that can be asked.",
+            code::UNKNOWN_MODEL | code::WRONG_TASK => {
+                "`emc model list` shows the models that can be asked, and what each does."
+            }
             code::PENDING | code::IN_FLIGHT => {
                 "Nothing is lost and nothing needs to be repeated: look again with `emc account` in a minute."
             }

@@ -256,21 +256,22 @@ impl Escrow {
     /// A part of a result's canonical bytes.
     ///
     /// # Errors
-    /// `not_found`; else those of a query.
+    /// `not_found` where there is none, or none to be shown; else those of a query.
     pub async fn result_part(&self, args: ResultPartArgs) -> Result<ResultPart, Error> {
         self.client.ask(self.id, "result_part", (args,)).await
     }
 
-    /// A job's picture, whole; `None` where there is none (any more), or the job is for a text.
+    /// All of a result's canonical bytes, read in parts: a picture's are read by
+    /// [`emc_protocol::canonical::read_image_output`]. Their hash is in the receipt.
     ///
     /// # Errors
-    /// `not_found`; else those of a query.
-    pub async fn picture(
+    /// As [`Escrow::result_part`].
+    pub async fn result_bytes(
         &self,
         job: JobId,
         capability: Option<&[u8]>,
-    ) -> Result<Option<ImageOutput>, Error> {
-        let mut bytes = Vec::new();
+    ) -> Result<Vec<u8>, Error> {
+        let mut bytes = vec![];
         loop {
             let args = ResultPartArgs {
                 job_id: job,
@@ -278,11 +279,24 @@ impl Escrow {
                 capability: capability.map(|bytes| ByteBuf::from(bytes.to_vec())),
             };
             let part = self.result_part(args).await?;
+            bytes.extend_from_slice(&part.bytes);
             if part.bytes.is_empty() || bytes.len() as u64 >= part.length {
-                return Ok(canonical::read_image_output(&bytes));
+                return Ok(bytes);
             }
-            bytes.extend(part.bytes);
         }
+    }
+
+    /// A job's picture; `None` where there is none (any more), or the job is for a text.
+    ///
+    /// # Errors
+    /// As [`Escrow::result_part`].
+    pub async fn picture(
+        &self,
+        job: JobId,
+        capability: Option<&[u8]>,
+    ) -> Result<Option<ImageOutput>, Error> {
+        let bytes = self.result_bytes(job, capability).await?;
+        Ok(canonical::read_image_output(&bytes))
     }
 
     /// A page of jobs, newest first.

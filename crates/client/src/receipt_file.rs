@@ -7,7 +7,8 @@ use crate::{Error, JobResult};
 use candid::Principal;
 use emc_protocol::escrow::ReceiptRecord;
 use emc_protocol::{
-    FinishReason, JobInput, ModelRef, Parameters, Receipt, TextOutput, Timestamp, Tokens, Usage,
+    FinishReason, ImageParameters, JobInput, ModelRef, Parameters, Receipt, TextOutput, Timestamp,
+    Tokens, Usage,
 };
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +54,9 @@ pub struct ReceiptFile {
     /// The parameters, for their hash.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parameters: Option<Parameters>,
+    /// How a picture was to be made, for the same hash; a text has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_parameters: Option<ImageParameters>,
     /// The job's salt, for the hashes of input and output.
     #[serde(
         default,
@@ -144,6 +148,7 @@ impl ReceiptFile {
             }),
             model: None,
             parameters: None,
+            image_parameters: None,
             salt: None,
             input: None,
             output: None,
@@ -156,7 +161,11 @@ impl ReceiptFile {
         let mut file = Self::new(result.receipt.as_ref()?);
         file.model = Some(result.job.model.clone());
         if let Some(private) = &result.job.private {
-            file.parameters = Some(private.parameters.clone());
+            file.image_parameters = private.image.as_ref().map(|image| image.parameters.clone());
+            file.parameters = match private.image {
+                Some(_) => None,
+                None => Some(private.parameters.clone()),
+            };
             // Of a public job everybody sees the answer, and only its requester the salt.
             file.salt = Some(private.salt.clone()).filter(|salt| !salt.is_empty());
             file.output = private.output.clone();

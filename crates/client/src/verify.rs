@@ -2,10 +2,10 @@
 
 use crate::ReceiptFile;
 use emc_protocol::canonical::{
-    input_hash, job_parameters_hash, output_bytes, output_hash, parameters_hash,
+    image_parameters_hash, input_hash, output_bytes, output_hash, parameters_hash,
 };
 use emc_protocol::receipt::node_principal;
-use emc_protocol::{JobId, ModelRef, Parameters, Receipt, TextOutput};
+use emc_protocol::{JobId, Receipt, TextOutput};
 use serde::Serialize;
 use std::fmt;
 
@@ -189,20 +189,17 @@ fn usage(output: &TextOutput, receipt: &Receipt) -> Verdict {
 }
 
 fn parameters(file: &ReceiptFile, receipt: &Receipt) -> Verdict {
-    match (&file.model, &file.parameters) {
-        (Some(model), Some(parameters)) => verdict(
-            hash_of_parameters(model, parameters, file).as_slice() == receipt.parameters_hash,
+    let hash = match (&file.model, &file.parameters, &file.image_parameters) {
+        (Some(model), _, Some(image)) => Some(image_parameters_hash(model, image)),
+        (Some(model), Some(parameters), None) => Some(parameters_hash(model, parameters)),
+        _ => None,
+    };
+    match hash {
+        Some(hash) => verdict(
+            hash.as_slice() == receipt.parameters_hash,
             "model and parameters do not have the hash that was signed.",
         ),
-        _ => Verdict::NotChecked("the file holds no model and parameters.".into()),
-    }
-}
-
-/// A picture's parameters are in its input.
-fn hash_of_parameters(model: &ModelRef, parameters: &Parameters, file: &ReceiptFile) -> [u8; 32] {
-    match &file.input {
-        Some(input) => job_parameters_hash(model, input, parameters),
-        None => parameters_hash(model, parameters),
+        None => Verdict::NotChecked("the file holds no model and parameters.".into()),
     }
 }
 

@@ -57,6 +57,7 @@ fn file() -> ReceiptFile {
         log: Some(LogEntry { index: 4, time: 5 }),
         model: Some(model),
         parameters: Some(parameters),
+        image_parameters: None,
         salt: Some(salt),
         input: Some(input),
         output: Some(output),

@@ -178,7 +178,8 @@ impl HandNode {
             job_id: args.job_id,
             attempt: args.attempt,
             model_root: lease.model_root.clone(),
-            parameters_hash: canonical::parameters_hash(&lease.model, &lease.parameters).to_vec(),
+            parameters_hash: canonical::job_parameters_hash(&lease.model, input, &lease.parameters)
+                .to_vec(),
             input_hash: canonical::input_hash(&lease.salt, input).to_vec(),
             output_hash: args.output_hash.clone(),
             seed: lease.seed,

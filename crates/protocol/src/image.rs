@@ -181,9 +181,12 @@ mod tests {
         // Eight bits each of red, green and blue, a filter byte a row, and deflate's blocks that store.
         let stored = 3 * pixels + limits::IMAGE_SIDE_MAX as usize;
         assert!(stored + stored / 1_000 + 1_024 < limits::IMAGE_PNG_BYTES);
-        assert!(
-            limits::IMAGE_PNG_BYTES + limits::IMAGE_THUMBNAIL_BYTES + 4_096 < limits::OUTPUT_BYTES
-        );
+        let largest = ImageParameters {
+            width: limits::IMAGE_SIDE_MAX,
+            height: limits::IMAGE_PIXELS / limits::IMAGE_SIDE_MAX,
+            ..ImageParameters::default()
+        };
+        assert!(largest.output_bound() < limits::OUTPUT_BYTES as u64);
     }
 
     proptest! {

@@ -1,11 +1,11 @@
-//! What is stored of pictures.
+//! What is stored of pictures with their jobs; the pictures themselves lie in `pictures`.
 
 use crate::stored;
 use emc_protocol::image::{ImageParameters, ImageSettings};
 use emc_protocol::{Seconds, Tokens};
 use minicbor::{Decode, Encode};
 
-/// How a picture is made, and how large its result is.
+/// How a picture is made.
 #[derive(Encode, Decode, Clone, Debug, PartialEq)]
 pub struct ImageRecord {
     /// In pixels.
@@ -29,9 +29,6 @@ pub struct ImageRecord {
     /// In thousandths; exactly where there is a first picture.
     #[n(6)]
     pub strength_milli: Option<u32>,
-    /// Length of the delivered output's canonical bytes.
-    #[n(7)]
-    pub result_bytes: Option<u64>,
 }
 
 impl From<&ImageParameters> for ImageRecord {
@@ -44,7 +41,6 @@ impl From<&ImageParameters> for ImageRecord {
             sampler: p.sampler.clone(),
             clip_skip: p.clip_skip,
             strength_milli: p.strength_milli,
-            result_bytes: None,
         }
     }
 }

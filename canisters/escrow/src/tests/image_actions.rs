@@ -13,8 +13,8 @@ impl Run {
             false => self.chance.below(14),
         };
         match chosen {
-            0..3 => self.submit_picture(),
-            3..6 => self.claim_pictures(),
+            0 | 1 => self.submit_picture(),
+            2..6 => self.claim_pictures(),
             6..9 => self.show_steps(),
             9..12 => self.deliver_picture(),
             _ => self.deliver_picture_wrongly(),

@@ -302,8 +302,8 @@ fn a_picture_is_kept_for_its_time_and_its_terms_for_ever() {
     world.pass(7 * 24 * 3_600);
     assert_eq!(retention::prune(&mut world.state, world.now, 10), 1);
     check(&world);
-    let (outputs, thumbnails) = (&world.state.outputs, &world.state.thumbnails);
-    assert_eq!((outputs.len(), thumbnails.len()), (0, 0));
+    let (pictures, thumbnails) = (&world.state.pictures, &world.state.thumbnails);
+    assert_eq!((pictures.len(), thumbnails.len()), (0, 0));
     let job = view::get_job(&world.state, requester(0), reply.job_id, None).unwrap();
     let image = job.private.unwrap().image.unwrap();
     assert_eq!((image.result_bytes, image.thumbnail), (None, None));

@@ -22,6 +22,7 @@ struct Sums {
     bonds: BTreeMap<Principal, u128>,
     seats: Vec<(Principal, u64)>,
     outputs: u64,
+    pictures: u64,
     of: BTreeMap<Principal, (u128, u64, u64)>,
     waiting: BTreeMap<u32, (u64, u64, u64)>,
     running: BTreeMap<(Principal, u32), u32>,
@@ -133,6 +134,8 @@ fn jobs(world: &World) -> Sums {
         }
         sums.receipts += u64::from(job.receipt.is_some());
         sums.outputs += u64::from(state.outputs.contains_key(&id));
+        sums.pictures += u64::from(state.pictures.length(id).is_some());
+        assert!(job.image.is_some() || state.pictures.length(id).is_none());
     }
     sums
 }
@@ -433,7 +436,8 @@ fn indices(world: &World, sums: &Sums) {
         assert!(*leases <= limit, "no node has more leases than places");
     }
     assert_eq!(state.outputs.len(), sums.outputs);
-    let kept = |id: u64| state.outputs.contains_key(&id);
+    assert_eq!(state.pictures.len(), sums.pictures);
+    let kept = |id: u64| state.pictures.length(id).is_some();
     assert!(
         state.thumbnails.keys().all(kept),
         "a thumbnail is kept with its picture"

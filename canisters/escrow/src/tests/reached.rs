@@ -1,7 +1,7 @@
 //! What the random sequences must reach, so that a generator that has gone blind is noticed.
 
 /// What the sequences must reach, and how often at least.
-pub const REACHED: [(&str, u64); 105] = [
+pub const REACHED: [(&str, u64); 116] = [
     ("deposit: done", 2_000),
     ("deposit: not done", 500),
     ("deposit: pending", 1_000),
@@ -106,5 +106,16 @@ pub const REACHED: [(&str, u64); 105] = [
     ("call back: answer lost", 50),
     ("outage: times move", 500),
     ("mining jobs: some", 100),
+    ("submit a picture: ok", 4_000),
+    ("claim pictures: ok", 1_500),
+    ("show steps: ok", 200),
+    ("show steps: limit", 10),
+    ("show steps: not_a_continuation", 10),
+    ("deliver a picture: ok", 300),
+    ("deliver a picture: already_delivered", 30),
+    ("deliver a picture: wrong_state", 50),
+    ("deliver a picture wrongly: invalid", 100),
+    ("deliver a picture wrongly: bad_usage", 5),
+    ("deliver a picture wrongly: bad_signature", 5),
     ("delivered for mining", 100),
 ];
