@@ -220,7 +220,7 @@ async fn the_command_draws_a_picture_and_says_what_is_wrong() -> Result<()> {
 
     for (arguments, says) in [
         (vec!["image", "a fox", "--size", "65x64"], "multiple"),
-        (vec!["image", "a fox", "--size", "64x1000000"], "pixels"),
+        (vec!["image", "a fox", "--size", "64x1000000"], "limit"),
         (
             vec!["image", "a fox", "--size", "64x64", "--steps", "1000"],
             "steps",
@@ -255,7 +255,7 @@ async fn a_killed_worker_makes_its_picture_after_the_restart() -> Result<()> {
     let (mut worker, _) = worker(&scene, &source, "first", folder.path()).await?;
     let escrow = scene.alice().escrow(scene.market.ids.escrow);
     let reply = escrow
-        .submit_job(picture(&scene, parameters(512, 512, 60)))
+        .submit_job(picture(&scene, parameters(256, 256, 40)))
         .await?;
     ended(&scene, reply.job_id, JobState::Leased, 60).await?;
     worker.kill()?;
