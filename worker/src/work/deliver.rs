@@ -107,20 +107,18 @@ impl<E: Escrow> Deliveries<E> {
         let mut args = owed.args.clone();
         let text = args.output.as_ref().map(canonical::output_bytes);
         let image = args.image.as_ref().map(canonical::image_output_bytes);
-        if let Some(bytes) = text.or(image) {
-            if bytes.len() > PIECE {
-                let piece = piece(bytes.len());
-                for (number, chunk) in bytes.chunks(piece).enumerate() {
-                    let chunk = ChunkArgs {
-                        job_id: args.job_id,
-                        attempt: args.attempt,
-                        offset: (number * piece) as u64,
-                        bytes: chunk.to_vec(),
-                    };
-                    self.escrow.upload_chunk(chunk).await?;
-                }
-                (args.output, args.image) = (None, None);
+        if let Some(bytes) = text.or(image).filter(|bytes| bytes.len() > PIECE) {
+            let piece = piece(bytes.len());
+            for (number, chunk) in bytes.chunks(piece).enumerate() {
+                let chunk = ChunkArgs {
+                    job_id: args.job_id,
+                    attempt: args.attempt,
+                    offset: (number * piece) as u64,
+                    bytes: chunk.to_vec(),
+                };
+                self.escrow.upload_chunk(chunk).await?;
             }
+            (args.output, args.image) = (None, None);
         }
         self.escrow.deliver(args).await
     }

@@ -150,7 +150,7 @@ impl Image {
             bail!("job {id} was refunded: {reason}; {charged} EMC were charged");
         };
         if !globals.json {
-            output::line(&self.output.display().to_string())?;
+            output::line(self.output.display())?;
         }
         if result.job.state == Some(JobState::Undecided) {
             bail!(
