@@ -18,6 +18,7 @@ import train
 from data import REPOSITORY, load, parser
 from latents import trained_vae
 from split import held_out
+from vae import checkpoint as vae_checkpoint
 
 OUT = REPOSITORY / "models/emoji-sd"
 INDEX = {
@@ -50,7 +51,7 @@ TEXT_CONFIG = {
 
 
 def averaged(work, rows):
-    """The text encoder and the UNet with their averaged weights, and the number of steps behind them."""
+    """The text encoder and the UNet with their averaged weights, and the steps done and planned."""
     file = train.checkpoint(work)
     if not file.exists():
         raise SystemExit(f"{file} does not exist: run train.py first")
@@ -61,7 +62,7 @@ def averaged(work, rows):
     with torch.no_grad():
         for parameter, value in zip(average.parameters, average.values, strict=True):
             parameter.copy_(value)
-    return text, unet, saved["step"]
+    return text, unet, saved["step"], saved["steps"]
 
 
 def full_text_encoder(text, used):
@@ -95,7 +96,7 @@ def main():
     emoji, _ = load(options.work)
     held = held_out()
     used, _ = train.used_tokens([one for one in emoji if one.image not in held], tokenizer.load(options.work))
-    text, unet, step = averaged(options.work, len(used))
+    text, unet, step, steps = averaged(options.work, len(used))
     vae, _ = trained_vae(options.work)
 
     out = options.out
@@ -112,8 +113,9 @@ def main():
     (out / "model_index.json").write_text(json.dumps(INDEX, indent=2) + "\n")
     total = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
     print(f"{out}: step {step}, {total / 1e6:.1f} MB")
-    hours = {"vae": state.cpu_hours(options.work / "vae.pt"), "text encoder and unet": state.cpu_hours(train.checkpoint(options.work))}
-    made = {"steps": step, "of": train.STEPS, "cpu_hours": {part: round(spent, 2) for part, spent in hours.items()}}
+    files = {"vae": vae_checkpoint(options.work), "text encoder and unet": train.checkpoint(options.work)}
+    hours = {part: state.cpu_hours(file) for part, file in files.items()}
+    made = {"steps": step, "of": steps, "cpu_hours": {part: round(spent, 2) for part, spent in hours.items()}}
     (out / "training.json").write_text(json.dumps(made, indent=2) + "\n")
 
 

@@ -18,7 +18,7 @@ GUIDANCE = 3.0
 
 
 def pipeline(folder=OUT):
-    pipe = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None, torch_dtype=torch.float32)
+    pipe = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 

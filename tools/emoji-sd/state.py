@@ -27,7 +27,7 @@ def run(file, parts, steps, step_once):
         spent = seconds + time.process_time() - before
         content = {name: part.state_dict() for name, part in parts.items()}
         partial = file.with_suffix(".partial")
-        torch.save({"step": step, "cpu_seconds": spent, **content}, partial)
+        torch.save({"step": step, "steps": steps, "cpu_seconds": spent, **content}, partial)
         os.replace(partial, file)
         return spent
 

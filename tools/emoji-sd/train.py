@@ -3,8 +3,9 @@
     python tools/emoji-sd/train.py
 
 Run it again to resume. The UNet predicts v; a tenth of the captions are empty, for classifier-free guidance. The learning
-rate stays level and falls to zero in the last fifth; an average of the weights is kept and is what export.py writes. Only
-the tokens that occur in captions have rows here: export.py puts them into the full table.
+rate stays level and falls to zero in the last fifth, so --steps may be changed, with the same result as if it had been so
+from the start, until that fifth begins. An average of the weights is kept and is what export.py writes. Only the tokens
+that occur in captions have rows here: export.py puts them into the full table.
 """
 
 import random
@@ -21,7 +22,7 @@ from data import load, parser
 from latents import trained_vae
 from split import held_out
 
-STEPS = 32000
+STEPS = 36000
 BATCH = 32
 RATE = 8e-4
 FALL = 0.2
@@ -106,13 +107,15 @@ def models(rows):
     return text, unet
 
 
-def rate(step):
-    fall = (STEPS - step) / (FALL * STEPS)
+def rate(step, steps):
+    fall = (steps - step) / (FALL * steps)
     return RATE * min(1.0, (step + 1) / 500, fall)
 
 
 def main():
-    options = parser(__doc__).parse_args()
+    options = parser(__doc__)
+    options.add_argument("--steps", type=int, default=STEPS, help="steps of the whole training")
+    options = options.parse_args()
     torch.set_num_threads(options.threads)
     emoji, _ = load(options.work)
     _, latents = trained_vae(options.work)
@@ -130,7 +133,7 @@ def main():
 
     def step_once(step):
         for group in optimizer.param_groups:
-            group["lr"] = rate(step)
+            group["lr"] = rate(step, options.steps)
         chance = random.Random(f"{state.SEED} {step}")
         chosen = torch.multinomial(weights, BATCH)
         asked = ["" if chance.random() < EMPTY else captions.draw(known[i], chance) for i in chosen.tolist()]
@@ -153,7 +156,7 @@ def main():
         return loss.item()
 
     parts = {"text": text, "unet": unet, "average": average, "optimizer": optimizer}
-    state.run(checkpoint(options.work), parts, STEPS, step_once)
+    state.run(checkpoint(options.work), parts, options.steps, step_once)
 
 
 if __name__ == "__main__":
