@@ -187,6 +187,20 @@ async fn the_command_draws_a_picture_and_says_what_is_wrong() -> Result<()> {
         .await?
         .done()?;
     drawn.says(&["fox.png", "4 steps", "receipt verified"])?;
+    let fetched = folder.path().join("fetched.png");
+    let job = scene
+        .alice()
+        .escrow(scene.market.ids.escrow)
+        .info()
+        .await?
+        .jobs
+        .to_string();
+    let fetched_text = fetched.to_string_lossy().into_owned();
+    let again = home
+        .emc(&["job", "result", &job, "-o", &fetched_text])
+        .await?;
+    again.done()?.says(&["fetched.png"])?;
+    ensure!(std::fs::read(&fetched)? == std::fs::read(&file)?);
     let first = std::fs::read(&file)?;
     ensure!(png::size(&first) == Some((64, 64)));
     scene.check().await?;

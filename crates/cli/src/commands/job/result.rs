@@ -1,13 +1,15 @@
-//! `emc job result`: a finished job's answer.
+//! `emc job result`: a finished job's answer; a picture goes into a file.
 
 use crate::decimals::{Capability, capability};
+use crate::picture_file;
 use crate::{cli::Globals, output, session::Session, words};
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use emc_client::protocol::job::{JobId, JobState};
 use serde_json::json;
+use std::path::PathBuf;
 
-/// A finished job's answer, on standard output alone.
+/// A finished job's answer, on standard output alone; a picture in a file.
 #[derive(Debug, Args)]
 pub struct JobOutput {
     /// Its number
@@ -18,6 +20,9 @@ pub struct JobOutput {
     /// Wait until it is there
     #[arg(long)]
     wait: bool,
+    /// Where a picture goes
+    #[arg(long, short = 'o', value_name = "FILE", default_value = "picture.png")]
+    output: PathBuf,
 }
 
 impl JobOutput {
@@ -36,6 +41,19 @@ impl JobOutput {
                 job.id
             );
         };
+        if private
+            .image
+            .as_ref()
+            .is_some_and(|image| image.result_bytes.is_some())
+        {
+            let picture = escrow.picture(self.job, capability).await?;
+            let picture = picture.with_context(|| format!("job {} has no picture", job.id))?;
+            picture_file::write(&self.output, &picture.png)?;
+            return match globals.json {
+                true => output::json(&json!({ "job": job.id, "file": self.output })),
+                false => output::line(self.output.display()),
+            };
+        }
         match (&private.output, job.state) {
             (Some(found), _) if globals.json => {
                 output::json(&json!({ "job": job.id, "output": words::output_json(found) }))
