@@ -144,9 +144,10 @@ pub fn render(given: &Given) -> String {
          #   id           the model's id in the registry's catalogue (`emc model list`)\n\
          #   version      its version: a number, or \"latest\" for the newest at each start\n\
          #   kind         \"llm\", or \"echo\": an engine without a model that answers with the words of the question,\n\
-         #                to try out a network\n\
+         #                to try out a network; or \"image\": Stable Diffusion, a folder or a safetensors file\n\
          #   path         its file or folder; every file must be the catalogue's, byte for byte\n\
-         #   price        what you ask, in EMC per million tokens\n\
+         #   price        what you ask, in EMC per million tokens; for kind = \"image\" { pixel_steps = ... }, per million\n\
+         #                pixels times steps\n\
          #   concurrency  how many jobs are worked on at a time\n\
          #   context      longest prompt and answer together, in tokens; the model's own where absent\n\
          #   device       \"auto\", \"cpu\", \"cuda\" or \"cuda:1\"\n\
