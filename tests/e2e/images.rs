@@ -1,16 +1,18 @@
 //! Pictures as paid jobs, with a tiny Stable Diffusion that real workers run: asked, made, paid, fetched; and what goes
 //! wrong.
 
-use crate::workers::worker;
+use crate::validators::{ended as ended_audited, market_of, nodes};
+use crate::workers::{market_with, worker};
 use anyhow::{Context, Result, ensure};
-use emc_devnet::Market;
 use emc_devnet::market::until;
 use emc_devnet::worker::ModelSource;
+use emc_protocol::audit::{AuditTerms, GapLevel, Verdict};
 use emc_protocol::escrow::Settings;
 use emc_protocol::image::{ImageInput, ImageParameters};
 use emc_protocol::job::{AttemptEnd, SubmitJob, Visibility};
+use emc_protocol::model::ModelTerms;
 use emc_protocol::{
-    Job, JobId, JobInput, JobState, ModelRef, Parameters, Seconds, Tokens, limits, png,
+    Assurance, Job, JobId, JobInput, JobState, Parameters, Role, Seconds, Tokens, limits, png,
 };
 use emc_tests::Scene;
 use emc_tests::programs::Home;
@@ -26,42 +28,17 @@ fn tiny_model() -> PathBuf {
     root.join("worker/inference/tests/data/diffusion/sd15")
 }
 
+fn source() -> Result<ModelSource> {
+    ModelSource::pictures(&tiny_model(), "test/pictures", "CC0-1.0")
+}
+
 /// A market whose model makes pictures.
 async fn market_of_pictures(seed: u64) -> Result<(Scene, ModelSource)> {
-    let network = emc_devnet::DevNetwork::from_environment(seed).await?;
     let settings = Settings {
         lease_base: Seconds(10),
         ..Settings::default()
     };
-    let market = Market::on(network, seed, settings).await?;
-    // A folder of its own: what lies beside the model's files is no part of it.
-    let folder = tempfile::tempdir()?.keep();
-    for part in ["scheduler", "text_encoder", "tokenizer", "unet", "vae"] {
-        std::fs::create_dir(folder.join(part))?;
-        for file in std::fs::read_dir(tiny_model().join(part))? {
-            let file = file?;
-            std::fs::copy(file.path(), folder.join(part).join(file.file_name()))?;
-        }
-    }
-    std::fs::copy(
-        tiny_model().join("model_index.json"),
-        folder.join("model_index.json"),
-    )?;
-    let source = ModelSource::pictures(&folder, "test/pictures", "CC0-1.0")?;
-    let entry = market.publish(source.publication()).await?;
-    let alice = market.requester("alice", Tokens::emc(1_000)).await?;
-    let model = ModelRef {
-        id: entry.id,
-        version: Some(entry.version),
-    };
-    Ok((
-        Scene {
-            market,
-            model,
-            alice,
-        },
-        source,
-    ))
+    market_with(seed, source()?, settings, Tokens::emc(1_000)).await
 }
 
 fn picture(scene: &Scene, parameters: ImageParameters) -> SubmitJob {
@@ -311,5 +288,49 @@ async fn what_no_node_can_make_comes_back_and_costs_nothing() -> Result<()> {
     let job = ended(&scene, reply.job_id, JobState::Refunded, 30).await?;
     ensure!(job.charged.unwrap_or_default().is_zero());
     ensure!(escrow.account(scene.alice.principal()).await?.available == before);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn validators_make_a_picture_again_and_uphold_it() -> Result<()> {
+    let source = source()?;
+    let terms = ModelTerms {
+        audit: Some(AuditTerms {
+            levels: vec![GapLevel {
+                above_milli: 20,
+                share: 100,
+                besides: 1,
+            }],
+            tolerance_milli: 50,
+        }),
+        ..ModelTerms::default()
+    };
+    let scene = market_of(305, &source, terms).await?;
+    let folder = tempfile::tempdir()?;
+    let roles = [
+        ("worker", Role::Compute),
+        ("first", Role::Validator),
+        ("second", Role::Validator),
+        ("third", Role::Validator),
+    ];
+    let _nodes = nodes(&scene, &source, folder.path(), &roles).await?;
+    let mut job = picture(&scene, parameters(128, 128, 6));
+    (job.assurance, job.max_price) = (Some(Assurance::Always), Tokens::emc(5));
+    let reply = scene.escrow(&scene.alice).submit_job(job).await?;
+    let (job, audit) = ended_audited(&scene, reply.job_id).await?;
+    ensure!(job.state == Some(JobState::Settled), "{job:?}");
+    ensure!(audit.verdict == Some(Verdict::Upheld), "{audit:?}");
+    let votes: Vec<_> = audit.rounds[0]
+        .seats
+        .iter()
+        .filter_map(|seat| seat.vote.as_ref())
+        .collect();
+    ensure!(votes.len() == 3, "{audit:?}");
+    for vote in votes {
+        ensure!(
+            vote.positions == 256 && vote.ends_right && vote.text_right,
+            "{vote:?}"
+        );
+    }
     Ok(())
 }

@@ -12,28 +12,35 @@ use std::time::Duration;
 
 /// A market whose model is the echo engine, with short leases.
 pub async fn market_of_echoes(seed: u64, delay: Duration) -> Result<(Scene, ModelSource)> {
-    let network = emc_devnet::DevNetwork::from_environment(seed).await?;
     let settings = Settings {
         lease_base: Seconds(10),
         lease_per_1000_tokens: Seconds(0),
         ..Settings::default()
     };
+    market_with(seed, ModelSource::echo(delay)?, settings, Tokens::emc(10)).await
+}
+
+/// A market with a model and a requester who has deposited so much.
+pub async fn market_with(
+    seed: u64,
+    source: ModelSource,
+    settings: Settings,
+    deposit: Tokens,
+) -> Result<(Scene, ModelSource)> {
+    let network = emc_devnet::DevNetwork::from_environment(seed).await?;
     let market = Market::on(network, seed, settings).await?;
-    let source = ModelSource::echo(delay)?;
     let entry = market.publish(source.publication()).await?;
-    let alice = market.requester("alice", Tokens::emc(10)).await?;
+    let alice = market.requester("alice", deposit).await?;
     let model = ModelRef {
         id: entry.id,
         version: Some(entry.version),
     };
-    Ok((
-        Scene {
-            market,
-            model,
-            alice,
-        },
-        source,
-    ))
+    let scene = Scene {
+        market,
+        model,
+        alice,
+    };
+    Ok((scene, source))
 }
 
 /// A worker that runs, registered and staked.

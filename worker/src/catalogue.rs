@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use anyhow::{Context, bail};
 use emc_client::Registry;
-use emc_inference::diffusion::ImageOptions;
+use emc_inference::diffusion::{ImageModel, ImageOptions};
 use emc_protocol::{ModelEntry, ModelRef, Offer};
 
 use crate::assess::Terms;
 use crate::config::{Kind, Model};
 use crate::engine::echo::{self, Echo};
 use crate::engine::llm::{Llm, LlmOptions, root_of};
-use crate::engine::painter::{self, PainterHandle, PainterOptions};
+use crate::engine::painter::{self, PainterHandle};
 use crate::engine::thread::{EngineHandle, Factory};
 use crate::engine::{Engine, EngineError, Server};
 use crate::metrics::Metrics;
@@ -188,21 +188,18 @@ fn image_factory(model: &Model, entry: &ModelEntry) -> anyhow::Result<painter::F
         dtype,
         ..
     } = LlmOptions::of(model)?;
-    let options = PainterOptions {
-        path,
-        options: ImageOptions {
-            device,
-            dtype,
-            loras: vec![],
-        },
+    let options = ImageOptions {
+        device,
+        dtype,
+        loras: vec![],
     };
     let entry = entry.clone();
     Ok(Box::new(move || {
-        let files = emc_inference::model_root(&options.path)
-            .map_err(|error| EngineError::Unsuitable(error.to_string()))?;
+        let unsuitable = |error: emc_inference::Error| EngineError::Unsuitable(error.to_string());
+        let files = emc_inference::model_root(&path).map_err(unsuitable)?;
         match wrong_root(&entry, &root_of(&files)) {
             Some(why) => Err(EngineError::Unsuitable(why)),
-            None => options.load(),
+            None => ImageModel::load(&path, &options).map_err(unsuitable),
         }
     }))
 }

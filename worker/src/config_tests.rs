@@ -46,6 +46,33 @@ fn prices_are_exact_however_they_are_written() {
 }
 
 #[test]
+fn a_model_of_pictures_has_a_path_and_a_price_for_pixels_alone() {
+    let tokens = with_model("kind = \"image\"\npath = \"x\"");
+    let line = tokens
+        .lines()
+        .find(|line| line.starts_with("price"))
+        .expect("a price");
+    let pixels = tokens.replace(line, "price = { pixel_steps = 2 }");
+    let model = &Config::parse(&pixels).expect("reads").models[0];
+    assert_eq!(
+        (model.kind, model.price.pixel_steps),
+        (Kind::Image, Tokens(200_000_000))
+    );
+    let both = tokens.replace(line, "price = { prompt = 1, output = 1, pixel_steps = 2 }");
+    let no_path = pixels.replace("path = \"x\"", "");
+    let text = pixels.replace("image", "llm");
+    for (settings, says) in [
+        (tokens.clone(), "pixel_steps alone"),
+        (both, "pixel_steps alone"),
+        (no_path, "path"),
+        (text, "prompt and output"),
+    ] {
+        let error = Config::parse(&settings).expect_err(says);
+        assert!(error.contains(says), "{error}");
+    }
+}
+
+#[test]
 fn what_is_wrong_is_named_with_its_key_and_line() {
     let cases: [(String, &[&str]); 15] = [
         (with_model("pth = \"x\""), &["line 9", "pth"]),

@@ -1,6 +1,7 @@
-//! What a worker needs of an engine: prompts become tokens, sequences join and leave, each step makes some tokens.
+//! What a worker needs of an engine for text: prompts become tokens, sequences join and leave, each step makes some
+//! tokens. Pictures are made by a [`painter`].
 //!
-//! An engine lives on one thread of its own ([`thread`]), so it need not be shareable, and may block.
+//! Either lives on one thread of its own ([`thread`]), so it need not be shareable, and may block.
 
 pub mod echo;
 pub mod llm;

@@ -1,20 +1,16 @@
 //! Audits: validators commit to votes, reveal them, and the last round decides. What a vote means is in `judge`, who may
-//! vote in `draw`; here is the course of it, and what becomes of money and stake.
+//! vote in `draw`, what becomes of money and stake in `verdict`; here is the course of it.
 //!
 //! A round has two phases, each with an end that the due queue watches: `commit`, until all seats have committed or the
 //! time is up; `reveal`, until all that committed have revealed or the time is up.
 
-use crate::bond;
 use crate::draw;
 use crate::due;
 use crate::image;
-use crate::judge::{self, Finding};
-use crate::movement::{Movement, VoteSource};
-use crate::power;
+use crate::judge;
 use crate::records::*;
-use crate::report;
-use crate::settle;
 use crate::state::State;
+use crate::verdict;
 use crate::view;
 use candid::Principal;
 use emc_protocol::audit::{
@@ -199,7 +195,7 @@ fn probe_count(audit: &AuditRecord) -> usize {
     }
 }
 
-fn terms(job: &JobRecord) -> AuditTerms {
+pub(crate) fn terms(job: &JobRecord) -> AuditTerms {
     let terms = job
         .attempts
         .last()
@@ -419,7 +415,7 @@ fn end_round(
     );
     let first = audit.rounds.len() == 1;
     if let Some(round) = audit.rounds.last_mut() {
-        let findings = findings(round, &terms, &usage);
+        let findings = verdict::findings(round, &terms, &usage);
         round.over = true;
         round.verdict = match first {
             true => judge::first_round(&findings).then_some(VerdictRecord::Upheld),
@@ -433,186 +429,17 @@ fn end_round(
     state.audits.insert(id, audit);
     wait_until(state, id, job, None);
     if job.is_canary() {
-        return finish(state, now, id, job, VerdictRecord::Overturned);
+        return verdict::finish(state, now, id, job, VerdictRecord::Overturned);
     }
     match (first, verdict) {
         (true, Some(_)) => draw::request(state, id, Draw::SecondLook),
         (true, None) => draw::request(state, id, Draw::Second),
-        (false, verdict) => finish(
+        (false, verdict) => verdict::finish(
             state,
             now,
             id,
             job,
             verdict.unwrap_or(VerdictRecord::Undecided),
         ),
-    }
-}
-
-fn findings(round: &RoundRecord, terms: &AuditTerms, usage: &emc_protocol::Usage) -> Vec<Finding> {
-    let votes: Vec<Option<&VoteRecord>> =
-        round.seats.iter().map(|seat| seat.vote.as_ref()).collect();
-    judge::findings(&votes, terms, usage)
-}
-
-// --- the end ---
-
-/// Ends an audit: every seat is judged, accepted votes are paid, the job ends as the verdict says. A second look that
-/// decided nothing leaves what the first round had upheld.
-pub(crate) fn finish(
-    state: &mut State,
-    now: Timestamp,
-    id: JobId,
-    job: &mut JobRecord,
-    verdict: VerdictRecord,
-) {
-    let mut audit = state.audits.get(&id).unwrap_or_default();
-    let upheld_before =
-        audit.rounds.first().and_then(|round| round.verdict) == Some(VerdictRecord::Upheld);
-    let verdict = match verdict {
-        VerdictRecord::Undecided if upheld_before => VerdictRecord::Upheld,
-        verdict => verdict,
-    };
-    audit.verdict = Some(verdict);
-    let (terms, usage) = (
-        terms(job),
-        job.usage.map(|usage| usage.0).unwrap_or_default(),
-    );
-    match job.is_canary() {
-        true => judge_canary(&mut audit, &terms, &usage),
-        false => judge_seats(&mut audit, &terms, &usage, verdict),
-    }
-    if verdict != VerdictRecord::Undecided {
-        pay_votes(state, now, id, job, &mut audit);
-    }
-    for seat in audit.rounds.iter_mut().flat_map(|round| &mut round.seats) {
-        // A vote that was not accepted without being contradicted (nothing was decided) keeps its bond.
-        if seat.lost.is_zero() {
-            bond::release(state, seat.node, seat.bond);
-        } else {
-            bond::burn(state, seat.node, seat.bond);
-        }
-        let (accepted, lost) = (seat.accepted == Some(true), !seat.lost.is_zero());
-        if let (Some(mining), true) = (&job.mining, accepted) {
-            power::voted(state, mining, seat.node);
-        }
-        report::note(state, seat.node, |outcome| {
-            outcome.votes += u32::from(accepted);
-            outcome.votes_lost += u32::from(lost);
-        });
-    }
-    state.audits.insert(id, audit);
-    match verdict {
-        _ if job.is_canary() => settle::end_canary(state, now, id, job),
-        VerdictRecord::Upheld => settle::settle_delivered(state, now, id, job),
-        VerdictRecord::Overturned => settle::overturn(state, now, id, job),
-        VerdictRecord::Undecided => settle::split(state, now, id, job),
-    }
-}
-
-/// Who is accepted, and who loses its bond: by silence, by not revealing, by differences that the last round
-/// contradicts, or by saying the contrary of what four of five found.
-fn judge_seats(
-    audit: &mut AuditRecord,
-    terms: &AuditTerms,
-    usage: &emc_protocol::Usage,
-    verdict: VerdictRecord,
-) {
-    let Some(last) = audit.rounds.last() else {
-        return;
-    };
-    let revealed: Vec<&VoteRecord> = last
-        .seats
-        .iter()
-        .filter_map(|seat| seat.vote.as_ref())
-        .collect();
-    let medians = judge::medians(&revealed);
-    let in_last = findings(last, terms, usage);
-    let decisive = judge::decisive(last.seats.len());
-    let found = |wanted| in_last.iter().filter(|finding| **finding == wanted).count();
-    let contrary = match verdict {
-        VerdictRecord::Overturned => Some(Finding::Within),
-        VerdictRecord::Upheld if found(Finding::Within) >= decisive => Some(Finding::Outside),
-        _ => None,
-    };
-    let wanted = match verdict {
-        VerdictRecord::Overturned => Some(Finding::Outside),
-        VerdictRecord::Upheld => Some(Finding::Within),
-        VerdictRecord::Undecided => None,
-    };
-    for seat in audit.rounds.iter_mut().flat_map(|round| &mut round.seats) {
-        let (finding, computed) = match &seat.vote {
-            None => (Finding::Nothing, false),
-            Some(vote) => {
-                let computed = medians
-                    .as_ref()
-                    .is_none_or(|medians| judge::agrees(vote, medians, terms.tolerance_milli));
-                let finding = match judge::is_within(vote, terms, usage) {
-                    true => Finding::Within,
-                    false => Finding::Outside,
-                };
-                (finding, computed)
-            }
-        };
-        let lost = !computed || Some(finding) == contrary;
-        seat.accepted = Some(!lost && Some(finding) == wanted);
-        seat.lost = if lost { seat.bond } else { Tokens::ZERO };
-    }
-}
-
-/// Of a twin it is known that it is wrong: who says so is accepted, who says nothing or finds it right loses its bond.
-/// The differences decide nothing here, so that a committee in which others make them up costs no honest validator.
-fn judge_canary(audit: &mut AuditRecord, terms: &AuditTerms, usage: &emc_protocol::Usage) {
-    for seat in audit.rounds.iter_mut().flat_map(|round| &mut round.seats) {
-        let vote = seat.vote.as_ref();
-        let found = vote.is_some_and(|vote| !judge::is_within(vote, terms, usage));
-        seat.accepted = Some(found);
-        seat.lost = if found { Tokens::ZERO } else { seat.bond };
-    }
-}
-
-/// Pays every accepted vote: from the lock of an `always` job; for a sampled one from what sampled jobs have paid in,
-/// then from the treasury, and less where both are empty.
-fn pay_votes(
-    state: &mut State,
-    now: Timestamp,
-    id: JobId,
-    job: &mut JobRecord,
-    audit: &mut AuditRecord,
-) {
-    let Some(checking) = job.checking else { return };
-    let accepted = |seat: &&mut SeatRecord| seat.accepted == Some(true);
-    let owners: Vec<Principal> = audit
-        .rounds
-        .iter_mut()
-        .flat_map(|round| &mut round.seats)
-        .filter(accepted)
-        .map(|seat| seat.owner)
-        .collect();
-    if owners.is_empty() {
-        return;
-    }
-    let count = owners.len() as u128;
-    let needed = checking.vote_fee.0.saturating_mul(count);
-    let (source, each) = if checking.always {
-        let there = needed.min(checking.audit_fee.0).min(job.lock.amount().0);
-        (VoteSource::Lock(id), Tokens(there / count))
-    } else {
-        let pool = state.books.audits().0;
-        let there = needed.min(pool.saturating_add(state.books.treasury().0));
-        let each = there / count;
-        let treasury = Tokens((each * count).saturating_sub(pool));
-        (VoteSource::Pool { treasury }, Tokens(each))
-    };
-    let booked = state
-        .books
-        .apply_for(Movement::votes(now, source, &owners, each), id, job);
-    booked.expect("no more is paid than the lock, or pool and treasury, have");
-    for seat in audit
-        .rounds
-        .iter_mut()
-        .flat_map(|round| &mut round.seats)
-        .filter(accepted)
-    {
-        seat.paid = each;
     }
 }

@@ -5,7 +5,6 @@
 //! The same bytes serve all requests of a round; what is drawn for a job follows from them and its number
 //! (`emc_protocol::draw`), and is recorded, so that anyone can recompute it.
 
-use crate::audit;
 use crate::bond;
 use crate::image;
 use crate::movement::Movement;
@@ -14,6 +13,7 @@ use crate::records::*;
 use crate::settle;
 use crate::state::State;
 use crate::submit;
+use crate::verdict;
 use candid::Principal;
 use emc_protocol::audit::{Candidate, FIRST_COMMITTEE, SECOND_COMMITTEE};
 use emc_protocol::{JobId, Timestamp, draw};
@@ -65,7 +65,7 @@ pub fn draw(state: &mut State, now: Timestamp, upto: u64, seed: &[u8; 32]) {
                 let chance = state.config().settings.audit().second_look;
                 match draw::is_looked_at_again(seed, id, chance) {
                     true => open_round(state, now, id, &mut job, seed),
-                    false => audit::finish(state, now, id, &mut job, VerdictRecord::Upheld),
+                    false => verdict::finish(state, now, id, &mut job, VerdictRecord::Upheld),
                 }
             }
             Draw::Second => open_round(state, now, id, &mut job, seed),
@@ -164,7 +164,7 @@ fn open_round(state: &mut State, now: Timestamp, id: JobId, job: &mut JobRecord,
         .candidates
         .insert((id, number), CandidatesRecord(candidates));
     if empty {
-        return audit::finish(state, now, id, job, VerdictRecord::Undecided);
+        return verdict::finish(state, now, id, job, VerdictRecord::Undecided);
     }
     job.lease_until = Some(until);
     state.queue_due(id, until);

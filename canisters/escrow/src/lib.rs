@@ -46,6 +46,7 @@ pub mod state;
 pub mod stored;
 pub mod submit;
 mod timers;
+pub mod verdict;
 pub mod view;
 pub mod withdraw;
 

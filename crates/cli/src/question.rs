@@ -3,9 +3,10 @@
 use crate::{decimals, words};
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
-use emc_client::Registry;
+use emc_client::protocol::escrow::QuoteArgs;
 use emc_client::protocol::model::{ModelFilter, Task};
-use emc_client::protocol::{Assurance, ModelRef, Parameters, limits};
+use emc_client::protocol::{Assurance, ModelRef, Parameters, Tokens, limits};
+use emc_client::{Escrow, Registry};
 use std::collections::BTreeSet;
 use std::io::{IsTerminal, Read};
 
@@ -79,6 +80,19 @@ impl Sampling {
         }
         only_model(registry, Task::Chat).await
     }
+}
+
+/// The most that every live node could take a job for, by a quote.
+pub async fn quoted_price(escrow: &Escrow, asked: QuoteArgs, queue: bool) -> Result<Tokens> {
+    let quote = escrow.quote(asked).await?;
+    quote.highest_max_price.with_context(|| {
+        let model = words::model(&quote.model);
+        if queue {
+            format!("no live node serves {model} now, so there is no price to go by; say what you would pay with --max-price")
+        } else {
+            format!("no live node serves {model} now; wait for one with --queue --max-price EMC, or see `emc node list`")
+        }
+    })
 }
 
 /// The only model for a task.

@@ -1,4 +1,4 @@
-//! Models and engines on libtorch; knows nothing of the network.
+//! Models and engines on libtorch; knows nothing of the network. Text is here, pictures are in [`diffusion`].
 //!
 //! A [`Model`] is loaded from its files, which say everything about it: sizes, weights, tokenizer, chat template, stop
 //! tokens. An [`Engine`] runs several answers on it, step by step. Tokens are chosen by the rules of

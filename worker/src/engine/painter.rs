@@ -3,21 +3,19 @@
 //!
 //! A model that panics (libtorch's bindings do) fails its picture and is loaded anew.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use emc_inference::diffusion::{ImageModel, ImageOptions, ImageRequest, Picture, Sampler};
+use emc_inference::diffusion::{ImageModel, ImageRequest, Picture, Progress, Sampler};
 use emc_protocol::audit::{AuditTask, Vote};
 use emc_protocol::image::{ImageInput, ImageOutput, ImageProgress};
 use emc_protocol::{ByteBuf, JobInput, image_audit, limits};
 use tokio::sync::oneshot;
 
 use super::EngineError;
-use super::thread::Checked;
+use super::thread::{Checked, ended, unpanicked};
 
 /// Makes a model; called on the painter's thread, again after a failure.
 pub type Factory = Box<dyn FnMut() -> Result<ImageModel, EngineError> + Send>;
@@ -148,20 +146,6 @@ impl Drop for Painting {
     }
 }
 
-fn ended() -> EngineError {
-    EngineError::Broken("its thread ended".into())
-}
-
-fn unpanicked<T>(work: impl FnOnce() -> Result<T, EngineError>) -> Result<T, EngineError> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let what = panic
-            .downcast_ref::<String>()
-            .map(String::as_str)
-            .or_else(|| panic.downcast_ref::<&str>().copied());
-        Err(EngineError::Broken(what.unwrap_or("a panic").to_owned()))
-    })
-}
-
 /// Works off commands until nobody can send any more.
 fn work(model: ImageModel, mut factory: Factory, commands: &Receiver<Command>) {
     let mut model = Some(model);
@@ -283,7 +267,7 @@ fn paint(model: &ImageModel, order: &Order) -> Result<ImageOutput, EngineError> 
     })
 }
 
-fn preview(progress: &emc_inference::diffusion::Progress<'_>) -> Option<ByteBuf> {
+fn preview(progress: &Progress<'_>) -> Option<ByteBuf> {
     let pictures = progress.preview();
     let pictures = pictures
         .inspect_err(|error| tracing::debug!(%error, "no preview"))
@@ -337,25 +321,6 @@ fn vote(model: &ImageModel, check: &Check) -> Result<Vote, EngineError> {
     ))
 }
 
-/// How an image model is loaded.
-#[derive(Debug, Clone)]
-pub struct PainterOptions {
-    /// The model's folder or file.
-    pub path: std::path::PathBuf,
-    /// Device and number format.
-    pub options: ImageOptions,
-}
-
-impl PainterOptions {
-    /// Loads the model.
-    ///
-    /// # Errors
-    /// Where its files cannot be read or it cannot be run here.
-    pub fn load(&self) -> Result<ImageModel, EngineError> {
-        load(&self.path, &self.options)
-    }
-}
-
-fn load(path: &Path, options: &ImageOptions) -> Result<ImageModel, EngineError> {
-    ImageModel::load(path, options).map_err(|error| EngineError::Unsuitable(error.to_string()))
-}
+#[cfg(test)]
+#[path = "painter_tests.rs"]
+mod tests;

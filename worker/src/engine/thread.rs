@@ -99,9 +99,7 @@ impl EngineHandle {
                 }
             })
             .map_err(|error| EngineError::Broken(format!("no thread for it: {error}")))?;
-        ready
-            .await
-            .unwrap_or_else(|_| Err(EngineError::Broken("its thread ended".into())))?;
+        ready.await.unwrap_or_else(|_| Err(ended()))?;
         Ok(Self {
             commands,
             next: Arc::default(),
@@ -116,9 +114,7 @@ impl EngineHandle {
         let (answer, answered) = oneshot::channel();
         // Where the thread is gone, the sender of the answer goes with the command.
         let _ = self.commands.send(Command::Prompt(input, answer));
-        answered
-            .await
-            .unwrap_or_else(|_| Err(EngineError::Broken("its thread ended".into())))
+        answered.await.unwrap_or_else(|_| Err(ended()))
     }
 
     /// Checks an answer that another machine made, once its turn has come.
@@ -129,9 +125,7 @@ impl EngineHandle {
         let (done, checked) = oneshot::channel();
         let check = Box::new(Check { task, done });
         let _ = self.commands.send(Command::Verify(check));
-        checked
-            .await
-            .unwrap_or_else(|_| Err(EngineError::Broken("its thread ended".into())))
+        checked.await.unwrap_or_else(|_| Err(ended()))
     }
 
     /// Begins a sequence, or puts it in line.
@@ -165,9 +159,7 @@ impl Generation {
     /// # Errors
     /// Where the engine failed.
     pub async fn finished(&mut self) -> Result<TextOutput, EngineError> {
-        (&mut self.done)
-            .await
-            .unwrap_or_else(|_| Err(EngineError::Broken("its thread ended".into())))
+        (&mut self.done).await.unwrap_or_else(|_| Err(ended()))
     }
 }
 
@@ -181,8 +173,15 @@ fn lock(answer: &Mutex<Answer>) -> MutexGuard<'_, Answer> {
     answer.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What is said where the thread is gone.
+pub(super) fn ended() -> EngineError {
+    EngineError::Broken("its thread ended".into())
+}
+
 /// Runs what may panic (libtorch's bindings do) and turns a panic into an error.
-fn unpanicked<T>(work: impl FnOnce() -> Result<T, EngineError>) -> Result<T, EngineError> {
+pub(super) fn unpanicked<T>(
+    work: impl FnOnce() -> Result<T, EngineError>,
+) -> Result<T, EngineError> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let what = panic
             .downcast_ref::<String>()

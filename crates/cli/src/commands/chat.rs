@@ -2,7 +2,7 @@
 
 use crate::conversation::Conversation;
 use crate::partial_text::PartialText;
-use crate::question::{Sampling, prompt};
+use crate::question::{Sampling, prompt, quoted_price};
 use crate::{cli::Globals, decimals, output, session::Session, words};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
@@ -173,22 +173,13 @@ impl Chat {
         let max_price = match self.max_price {
             Some(price) => price,
             None => {
-                let quote = escrow
-                    .quote(QuoteArgs {
-                        model: model.clone(),
-                        input: input.clone(),
-                        parameters: parameters.clone(),
-                        assurance: Some(self.sampling.assurance.into()),
-                    })
-                    .await?;
-                quote.highest_max_price.with_context(|| {
-                    let model = words::model(&quote.model);
-                    if self.queue {
-                        format!("no live node serves {model} now, so there is no price to go by; say what you would pay with --max-price")
-                    } else {
-                        format!("no live node serves {model} now; wait for one with --queue --max-price EMC, or see `emc node list`")
-                    }
-                })?
+                let asked = QuoteArgs {
+                    model: model.clone(),
+                    input: input.clone(),
+                    parameters: parameters.clone(),
+                    assurance: Some(self.sampling.assurance.into()),
+                };
+                quoted_price(escrow, asked, self.queue).await?
             }
         };
         Ok(SubmitJob {

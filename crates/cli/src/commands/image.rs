@@ -2,7 +2,7 @@
 
 use super::chat::cancel;
 use crate::picture_file::{self, PictureFile};
-use crate::question::{Checked, only_model, prompt};
+use crate::question::{Checked, only_model, prompt, quoted_price};
 use crate::{cli::Globals, decimals, output, session::Session, words};
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -222,11 +222,7 @@ impl Image {
                     parameters: parameters.clone(),
                     assurance: Some(self.assurance.into()),
                 };
-                let quote = escrow.quote(asked).await?;
-                quote.highest_max_price.with_context(|| {
-                    let model = words::model(&quote.model);
-                    format!("no live node serves {model} now; wait for one with --queue --max-price EMC, or see `emc node list`")
-                })?
+                quoted_price(escrow, asked, self.queue).await?
             }
         };
         Ok(SubmitJob {

@@ -107,7 +107,7 @@ impl Betas {
     fn betas(&self) -> Result<Vec<f64>> {
         if let Some(trained) = &self.trained {
             return match trained.len() {
-                1..=MOST_STEPS => Ok(trained.clone()),
+                2..=MOST_STEPS => Ok(trained.clone()),
                 count => Err(Error::Damaged(format!("the scheduler has {count} betas"))),
             };
         }
@@ -301,6 +301,13 @@ mod tests {
                 start,
                 end,
                 schedule: BetaSchedule::Linear,
+                ..stable_diffusion()
+            };
+            assert!(betas.alphas_cumprod().is_err(), "{betas:?}");
+        }
+        for trained in [vec![], vec![0.5], vec![2.0; 10], vec![f64::NAN; 10]] {
+            let betas = Betas {
+                trained: Some(trained),
                 ..stable_diffusion()
             };
             assert!(betas.alphas_cumprod().is_err(), "{betas:?}");

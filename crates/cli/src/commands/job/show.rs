@@ -49,10 +49,13 @@ fn print(job: &Job) -> Result<()> {
         fields.push(("charged", format!("{charged} EMC")));
     }
     if let Some(usage) = job.usage {
-        let text = format!(
-            "{} prompt and {} output tokens",
-            usage.prompt_tokens, usage.output_tokens
-        );
+        let text = match usage.pixel_steps {
+            0 => format!(
+                "{} prompt and {} output tokens",
+                usage.prompt_tokens, usage.output_tokens
+            ),
+            pixel_steps => format!("{pixel_steps} pixels times steps"),
+        };
         fields.push(("usage", text));
     }
     output::fields(&fields)?;

@@ -12,7 +12,9 @@ use crate::diffusion::pipeline::{ImageModel, Parts};
 use crate::diffusion::read_json;
 use crate::diffusion::request::ImageRequest;
 use crate::diffusion::scheduler::SchedulerConfig;
+use crate::diffusion::tiny_vae::TinyVae;
 use crate::diffusion::unet::Unet;
+use crate::error::Error;
 
 /// What EMC does not offer: a second prompt for XL's second encoder, and a sample instead of the posterior's mean.
 const LEFT_OUT: [&str; 2] = ["sdxl.two_prompts", "sd15.from_image.posterior"];
@@ -98,6 +100,52 @@ fn request(case: &Value, expected: &Expected) -> ImageRequest {
         request.negative_sizes = request.sizes;
     }
     request
+}
+
+#[test]
+fn what_there_is_of_a_picture_is_shown_by_the_vae_or_the_tiny_one() {
+    let case = &json("pipelines/sd15/cases.json")["cases"][0];
+    let with_tiny = |tiny: bool| {
+        let mut parts = parts(case);
+        if tiny {
+            let folder = path("taesd");
+            let config = read_json(&folder.join("config.json")).unwrap();
+            let checkpoint = Checkpoint::open_folder(&folder, "diffusion_pytorch_model").unwrap();
+            let loaded = TinyVae::load(&config, &checkpoint, Device::Cpu, Kind::Float);
+            parts.preview = Some(loaded.unwrap());
+        }
+        let model = ImageModel::of(parts).unwrap();
+        let mut request = ImageRequest::new("a fox", 64, 48);
+        request.steps = 3;
+        let mut shown = Vec::new();
+        let finished = model.generate(&request, |progress| {
+            shown.extend(progress.preview().unwrap());
+            true
+        });
+        assert_eq!(shown.len(), 3);
+        assert!(
+            shown
+                .iter()
+                .all(|picture| (picture.width, picture.height) == (64, 48))
+        );
+        assert!(shown.windows(2).all(|pair| pair[0] != pair[1]));
+        (shown, finished.unwrap())
+    };
+    let (by_vae, images) = with_tiny(false);
+    assert_eq!(by_vae.last(), images.pictures.first());
+    let (by_tiny, same) = with_tiny(true);
+    assert!(by_tiny != by_vae && same == images);
+}
+
+#[test]
+fn a_run_that_nobody_wants_any_more_ends_at_once() {
+    let model = ImageModel::of(parts(&json("pipelines/sd15/cases.json")["cases"][0])).unwrap();
+    let mut steps = 0;
+    let ended = model.generate(&ImageRequest::new("a fox", 64, 48), |progress| {
+        steps = progress.step;
+        progress.step < 2
+    });
+    assert!(matches!(ended, Err(Error::Cancelled)) && steps == 2);
 }
 
 #[test]
