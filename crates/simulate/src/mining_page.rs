@@ -60,8 +60,8 @@ fn cheap(out: &mut String, outcomes: &[Outcome]) -> Result {
     writeln!(out, "## Mining with a cheap model\n")?;
     writeln!(
         out,
-        "The attacker answers every probe with a model that is {CHEAP} times as fast. Found: days of its nodes that were \
-         forfeited, of all that had shown something. A node that is found is in jail for three days.\n"
+        "The attacker answers every probe with a model that is {CHEAP} times as fast. Forfeited: of the days on which one of \
+         its nodes showed something. A node that is found is in jail for three days.\n"
     )?;
     writeln!(
         out,
