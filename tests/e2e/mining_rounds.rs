@@ -144,7 +144,10 @@ async fn power_shown_in_a_round_is_paid_by_the_pool_and_trade_is_not() -> Result
         },
     )
     .await?;
-    let power = delivered * 20 * 1_000_000;
+    // Half of the probes are drawn, with the same chance each, so that each of those stands for two.
+    let upheld = upheld_probes(&scene, id).await?;
+    ensure!((1..=delivered).contains(&upheld), "{upheld} of {delivered}");
+    let power = upheld * 2 * 20 * 1_000_000;
     ensure!(
         summary.power == power && summary.miners == 1,
         "{summary:?} is not {power}"
@@ -178,6 +181,22 @@ async fn power_shown_in_a_round_is_paid_by_the_pool_and_trade_is_not() -> Result
     owner.withdraw_mining(None).await?;
     ensure!(scene.in_ledger(&worker.owner).await? >= earned);
     scene.check().await
+}
+
+/// How many of the probes from a number on an audit has upheld.
+async fn upheld_probes(scene: &Scene, from: u64) -> Result<u128> {
+    let escrow = scene.escrow(&scene.alice);
+    let last = escrow.info().await?.jobs;
+    let mut found = 0;
+    for id in from..=last {
+        let Ok(job) = escrow.get_job(id, None).await else {
+            continue;
+        };
+        if job.mining == Some(MiningRole::Probe) && job.state == Some(JobState::Settled) {
+            found += u128::from(escrow.audit(id).await?.drawn);
+        }
+    }
+    Ok(found)
 }
 
 /// How many twins there were among the jobs from a number on.

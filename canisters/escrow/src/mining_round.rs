@@ -29,8 +29,11 @@ pub fn units(state: &State, model: u32, tokens: u64) -> Option<u64> {
     let entry = state.models.get(&model)?.entry?;
     let units = entry.compute_units.filter(|units| *units > 0)?;
     let minable = entry.listed && !entry.retired && entry.chat && entry.audit.is_some();
-    let least = state.config().settings.audit().least_owners as usize;
-    (minable && draw::has_validators(state, model, tokens, least)).then_some(units)
+    let audit = state.config().settings.audit();
+    let least = audit.least_owners as usize;
+    // Power is shown by audited jobs alone.
+    (minable && audit.sample_rate > 0 && draw::has_validators(state, model, tokens, least))
+        .then_some(units)
 }
 
 /// True if random bytes are to be asked for, to draw whether a round begins.

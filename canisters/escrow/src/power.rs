@@ -5,7 +5,7 @@ use crate::records::*;
 use crate::state::State;
 use candid::Principal;
 use emc_protocol::Timestamp;
-use emc_protocol::mining::{MiningReport, NodePower, REPORT_POWERS, epoch};
+use emc_protocol::mining::{MiningReport, NodePower, REPORT_POWERS, epoch, power_of_upheld};
 
 /// A job of an epoch's rounds has begun.
 pub(crate) fn begun(state: &mut State, epoch: u64) {
@@ -21,13 +21,15 @@ pub(crate) fn ended(state: &mut State, epoch: u64) {
     };
 }
 
-/// Credits what a job showed: it was delivered in time, and not drawn or upheld.
+/// Credits what an upheld job showed. Jobs that were not drawn show nothing, and those that were stand for them: so that
+/// an answer which no audit would uphold is worth nothing, drawn or not, behind however many nodes.
 pub(crate) fn credit(state: &mut State, job: &JobRecord) {
-    let (Some(mining), Some(attempt), Some(usage)) = (job.mining, job.attempts.last(), job.usage)
+    let (Some(mining), Some(attempt), Some(usage), Some(checking)) =
+        (job.mining, job.attempts.last(), job.usage, job.checking)
     else {
         return;
     };
-    let power = u128::from(usage.0.output_tokens) * u128::from(mining.units);
+    let power = power_of_upheld(usage.0.output_tokens, mining.units, checking.chance);
     change(state, mining.epoch, attempt.node, |shown| {
         shown.power = shown.power.saturating_add(power);
     });

@@ -56,7 +56,9 @@ pub(crate) fn settle_delivered(state: &mut State, now: Timestamp, id: JobId, job
     let (node, upheld) = (attempt.node, job.stage == Stage::Auditing);
     let charge = Charge::of(attempt, job.charge.unwrap_or_default());
     pay(state, now, id, job, &charge);
-    power::credit(state, job);
+    if upheld {
+        power::credit(state, job);
+    }
     let paid = job.mining.is_none();
     report::note(state, node, |outcome| {
         outcome.settled += u32::from(paid);

@@ -27,6 +27,28 @@ pub fn begins(epoch: u64) -> Timestamp {
     Timestamp(epoch.saturating_mul(24 * 3_600 * 1_000_000_000))
 }
 
+/// What an upheld probe shows, in compute units: those of its own output tokens, and of the probes beside it that were not
+/// drawn, which show nothing themselves. `units` are the model's for a million tokens; `chance` is the one it was drawn
+/// with, in basis points. On average this is what was delivered, whatever the chance is; nothing where it is 0.
+pub fn power_of_upheld(output_tokens: u64, units: u64, chance: u16) -> u128 {
+    let own = u128::from(output_tokens).saturating_mul(units.into());
+    let all = own.saturating_mul(10_000);
+    all.checked_div(chance.into()).unwrap_or(0)
+}
+
+/// What of a day's e8s goes to miners for their power, nine tenths, and what to validators for their votes.
+pub fn parts(available: u128) -> (u128, u128) {
+    let to_power = available / 10 * 9 + available % 10 * 9 / 10;
+    (to_power, available - to_power)
+}
+
+/// A node's share of such a part, in e8s, rounded down: `own` of `all` power or votes. Nothing where there are none. A
+/// product beyond 128 bits gives nothing; no day (below 2^44 e8s) and node (at most [`POWER_MAX`]) has one.
+pub fn share(part: u128, own: u128, all: u128) -> u128 {
+    let product = part.checked_mul(own).unwrap_or(0);
+    product.checked_div(all).unwrap_or(0)
+}
+
 /// An escrow's settings of probe rounds.
 #[derive(CandidType, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct MiningSettings {
@@ -61,7 +83,7 @@ pub struct NodePower {
     pub node: Principal,
     /// The day.
     pub epoch: u64,
-    /// Compute units that it delivered inside the windows of rounds, and that no audit has overturned.
+    /// Compute units of its upheld probes ([`power_of_upheld`]), which stand for all that it delivered in rounds.
     pub power: u128,
     /// Its votes on probes, and on their twins, that were accepted.
     pub votes: u32,

@@ -2,12 +2,15 @@
 //! draws and votes, is in [`crate::round`]; what came of it is counted in [`crate::tally`].
 
 use crate::people::{Errors, Node, ValidatorHabit, WorkerHabit, person};
+use crate::reward::Shown;
 use crate::tally::{Outcome, Tally};
 use anyhow::{Context, Result, ensure};
 use candid::Principal;
 use emc_escrow::records::Stage;
 use emc_escrow::state::State;
-use emc_escrow::{claim, deliver, due, feed, native, report, request_key, retention, submit};
+use emc_escrow::{
+    claim, deliver, due, feed, mining_job, native, report, request_key, retention, submit,
+};
 use emc_protocol::audit::{Assurance, AuditSettings, AuditTerms, GapLevel};
 use emc_protocol::canonical;
 use emc_protocol::escrow::{EscrowArgs, EscrowInit};
@@ -33,6 +36,10 @@ pub const PRICE: Price = Price {
 };
 /// What every requester deposits: hundreds of thousands of jobs.
 const FUNDS: Tokens = Tokens::emc(100);
+/// The least stake with which a node gets work, as the project deploys it.
+pub const MINIMUM_STAKE: Tokens = Tokens::emc(100);
+/// How long a node is in jail that was overturned, as the project deploys it.
+pub const JAIL: Seconds = Seconds(3 * 24 * 3_600);
 /// The model of the market.
 pub const MODEL: &str = "simulated";
 /// The feed's numbers begin here: a real registry, which is far from it, makes a real escrow pull its feed anew.
@@ -92,6 +99,8 @@ pub struct Setup {
     pub errors: Errors,
     /// Pages by which a structure's memory grows.
     pub bucket_pages: u16,
+    /// What a million output tokens count in mining; `None` for a model that is not mined with.
+    pub units: Option<u64>,
 }
 
 impl Setup {
@@ -109,6 +118,7 @@ impl Setup {
             requesters: (0..20).map(|n| person(seed, b"requester", n)).collect(),
             errors: Errors::default(),
             bucket_pages: 16,
+            units: None,
         }
     }
 }
@@ -153,12 +163,15 @@ pub struct Market {
     /// Validators with theirs.
     pub validators: Vec<(Node, ValidatorHabit)>,
     pub(crate) validator_places: BTreeMap<Principal, usize>,
+    /// What the escrow has reported of mining, by day and node.
+    pub shown: BTreeMap<(u64, Principal), Shown>,
     pub(crate) errors: Errors,
     pub(crate) rng: StdRng,
     pub(crate) escrow: Principal,
     requesters: Vec<Principal>,
     between_jobs: Seconds,
     bucket_pages: u16,
+    units: Option<u64>,
     sequence: u64,
     heard: Timestamp,
     asked: u64,
@@ -206,12 +219,14 @@ impl Market {
                 .map(|(n, &habit)| (node(first + n), habit))
                 .collect(),
             validator_places: BTreeMap::new(),
+            shown: BTreeMap::new(),
             errors: setup.errors,
             rng,
             escrow: names.escrow,
             requesters: setup.requesters,
             between_jobs: setup.between_jobs,
             bucket_pages: setup.bucket_pages,
+            units: setup.units,
             sequence: FIRST_SEQUENCE,
             heard: setup.begin,
             asked: 0,
@@ -226,7 +241,8 @@ impl Market {
         Ok(market)
     }
 
-    /// The registry tells of the model and of every node.
+    /// The registry tells of the model and of every node. Those in jail get nothing until their time is over and this is
+    /// told again.
     pub fn announce(&mut self) {
         let mut changes = vec![Change::Model(ModelChange {
             model: model(),
@@ -237,7 +253,7 @@ impl Market {
             retired: false,
             audit: Some(terms()),
             royalty: None,
-            compute_units: None,
+            compute_units: self.units,
         })];
         let workers = self.workers.iter().map(|(node, _)| (node, Role::Compute));
         let validators = self
@@ -250,7 +266,10 @@ impl Market {
                 public_key: node.key.verifying_key().to_bytes().to_vec(),
                 owner: node.owner,
                 roles: vec![Some(role)],
-                status: Some(NodeStatus::Active),
+                status: Some(match node.jailed_until > self.now {
+                    true => NodeStatus::Jailed,
+                    false => NodeStatus::Active,
+                }),
                 offers: vec![Offer {
                     model: model(),
                     price: PRICE,
@@ -258,7 +277,7 @@ impl Market {
                     context: 8_192,
                 }],
                 stake: Tokens(node.stake),
-                eligible: true,
+                eligible: node.stake >= MINIMUM_STAKE.0,
                 last_seen: self.now,
                 unstaking: None,
             }));
@@ -406,7 +425,12 @@ impl Market {
         Ok(leases)
     }
 
-    fn deliver(&mut self, worker: usize, lease: &Lease, order: &Order) -> Result<Delivered> {
+    pub(crate) fn deliver(
+        &mut self,
+        worker: usize,
+        lease: &Lease,
+        order: &Order,
+    ) -> Result<Delivered> {
         let (node, habit) = &self.workers[worker];
         let cheat = self.rng.r#gen::<f64>() < habit.cheats;
         let looks_wrong = cheat || self.rng.r#gen::<f64>() < self.errors.answer;
@@ -469,11 +493,12 @@ impl Market {
     }
 
     /// What the canister does on timers.
-    fn housekeeping(&mut self) {
+    pub(crate) fn housekeeping(&mut self) {
         while due::work_off(&mut self.state, self.now, 100) == 100 {}
         while retention::prune(&mut self.state, self.now, 200) == 200 {}
         while request_key::forget(&mut self.state, self.now, 200) == 200 {}
-        // The registry takes every report at once and burns what it says.
+        while mining_job::forget_rounds(&mut self.state, self.now, 200) == 200 {}
+        // The registry takes every report at once, burns and jails as it says, and adds up what was shown.
         while let Some(report) = report::next(&mut self.state, self.now) {
             for outcome in &report.outcomes {
                 let workers = self.workers.iter_mut().map(|(node, _)| node);
@@ -481,7 +506,16 @@ impl Market {
                 if let Some(node) = nodes.find(|node| node.id == outcome.node) {
                     node.burned += outcome.slashed.0;
                     node.stake = node.stake.saturating_sub(outcome.slashed.0);
+                    if outcome.overturned > 0 {
+                        node.jailed_until = self.now.after(JAIL);
+                    }
                 }
+            }
+            for line in report.mining.iter().flat_map(|mining| &mining.powers) {
+                let shown = self.shown.entry((line.epoch, line.node)).or_default();
+                shown.power += line.power;
+                shown.votes += line.votes;
+                shown.forfeited |= line.forfeited;
             }
             report::applied(&mut self.state, report.number);
         }

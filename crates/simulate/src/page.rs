@@ -5,6 +5,8 @@ use crate::base::{self, Base};
 use crate::chart::{Axis, Chart, Line};
 use crate::collusion::{VALIDATORS, Verdicts};
 use crate::frontier::{Grid, Point, break_even, pace};
+use crate::mining::Outcome;
+use crate::mining_page;
 use crate::tally::quantile;
 use anyhow::{Context, Result};
 use std::fmt::Write;
@@ -28,6 +30,8 @@ pub struct Results {
     pub points: Vec<Point>,
     /// Verdicts with erring and colluding validators.
     pub verdicts: Vec<Verdicts>,
+    /// What an attacker with one GPU earned by mining.
+    pub mining: Vec<Outcome>,
 }
 
 impl Results {
@@ -70,7 +74,8 @@ impl Results {
         self.verdict_table(out)?;
         self.detection(out)?;
         self.growth(out)?;
-        self.cost(out)
+        self.cost(out)?;
+        mining_page::write(out, &self.mining)
     }
 
     fn frontier(&self, out: &mut String) -> std::fmt::Result {
@@ -293,13 +298,14 @@ impl Results {
     }
 
     /// The charts with the names of their files.
-    pub fn charts(&self) -> [(&'static str, Chart); 5] {
+    pub fn charts(&self) -> [(&'static str, Chart); 6] {
         [
             ("frontier.svg", self.frontier_chart()),
             ("profit.svg", self.profit_chart()),
             ("collusion.svg", self.collusion_chart()),
             ("detection.svg", self.detection_chart()),
             ("growth.svg", self.growth_chart()),
+            ("mining.svg", mining_page::chart(&self.mining)),
         ]
     }
 

@@ -2,6 +2,7 @@
 
 use candid::Principal;
 use ed25519_dalek::SigningKey;
+use emc_protocol::Timestamp;
 use emc_protocol::receipt::node_principal;
 
 /// What a worker does with its jobs.
@@ -51,6 +52,8 @@ pub struct Node {
     pub stake: u128,
     /// What was burned of its stake, e8s.
     pub burned: u128,
+    /// Until when it is in jail, if it was ever overturned.
+    pub jailed_until: Timestamp,
 }
 
 impl Node {
@@ -66,6 +69,7 @@ impl Node {
             owner: person(seed, b"owner", number),
             stake,
             burned: 0,
+            jailed_until: Timestamp(0),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use emc_simulate::collusion::{self, Case};
 use emc_simulate::frontier::{self, Grid};
+use emc_simulate::mining::{self, Case as Mining};
 use emc_simulate::page::Results;
 use emc_simulate::people::Errors;
 use emc_simulate::{base, image, market::Names, people};
@@ -51,6 +52,10 @@ fn a_small_simulation_tells_the_same_story() {
     assert!(verdicts[1].honest.share(verdicts[1].honest.overturned) < 0.04);
     assert!(verdicts[2].honest.share(verdicts[2].honest.overturned) > 0.4);
 
+    let cases = [Mining::honest(2), Mining::cheap(2, 1_000)];
+    let mining = mining::run(1, &cases, 1, || {}).expect("played");
+    assert!(mining[0].paid > mining[1].paid, "{mining:?}");
+
     let folder = tempfile::tempdir().expect("a folder");
     let results = Results {
         command: "test".into(),
@@ -58,6 +63,7 @@ fn a_small_simulation_tells_the_same_story() {
         grid,
         points,
         verdicts,
+        mining,
     };
     results.write(folder.path()).expect("written");
     let read = |name| std::fs::read_to_string(folder.path().join(name)).expect("written");

@@ -10,9 +10,12 @@ use emc_protocol::job::MiningRole;
 use emc_protocol::mining::{MiningSettings, begins, epoch};
 use emc_protocol::*;
 
-/// Eight validators, and models that can be mined with.
+/// Eight validators, who look at everything, and models that can be mined with.
 fn minable() -> World {
     let mut world = World::with_validators(8);
+    world.change_audit_settings(|audit| {
+        (audit.sample_rate, audit.second_look) = (10_000, 0);
+    });
     world.units = Some(1_000);
     world.canaries(0);
     world.pull();
@@ -28,12 +31,36 @@ fn deliver(world: &mut World, node: usize, lease: &Lease, tokens: u32) {
     world.deliver(node, &args).expect("accepted");
 }
 
-/// Draws with bytes that draw nothing, until nothing waits.
-fn draw_nothing(world: &mut World) {
-    world.change_audit_settings(|audit| audit.sample_rate = 1);
-    for _ in 0..20 {
-        world.draw([9; 32]);
+/// Draws for all that waits and has the drawn ones voted on, honestly and side by side, until every verdict is there.
+fn audit_all(world: &mut World) {
+    for seed in 0..10 {
+        world.draw([seed; 32]);
+        let jobs = world.state.jobs.iter();
+        let drawn: Vec<JobId> = jobs
+            .filter(|entry| entry.value().stage == Stage::Auditing)
+            .map(|entry| *entry.key())
+            .collect();
+        let open = |world: &World, id| {
+            let audit = world.state.audits.get(&id).unwrap();
+            audit
+                .rounds
+                .last()
+                .is_some_and(|round| round.verdict.is_none())
+        };
+        let seats: Vec<(JobId, usize)> = drawn
+            .iter()
+            .filter(|&&id| open(world, id))
+            .flat_map(|&id| world.committee(id).into_iter().map(move |node| (id, node)))
+            .collect();
+        for &(id, node) in &seats {
+            world.commit(node, id, Habit::Honest).expect("a seat");
+        }
+        for &(id, node) in &seats {
+            world.reveal(node, id, Habit::Honest).expect("committed");
+        }
     }
+    let waits = |job: &JobRecord| matches!(job.stage, Stage::Delivered | Stage::Auditing);
+    assert!(!world.state.jobs.iter().any(|entry| waits(&entry.value())));
 }
 
 fn shown(world: &World, node: usize) -> PowerRecord {
@@ -89,7 +116,7 @@ fn power_is_what_was_delivered_inside_the_window() {
         code::WRONG_STATE,
         "too late"
     );
-    draw_nothing(&mut world);
+    audit_all(&mut world);
     assert_eq!(shown(&world, 0).power, 42 * 1_000);
     let outcome = world
         .state
@@ -112,8 +139,8 @@ fn a_node_that_is_done_gets_more_until_its_places_its_bond_or_the_round_end() {
             deliver(&mut world, 0, &lease, 20);
             delivered += 20;
         }
-        draw_nothing(&mut world);
     }
+    audit_all(&mut world);
     assert_eq!(shown(&world, 0).power, delivered * 1_000);
     world.nodes[0].stake = 0;
     world.pull();
@@ -151,9 +178,9 @@ fn one_gpu_behind_ten_nodes_shows_what_it_shows_behind_one() {
                 .pop()
                 .expect("there is always one more");
             deliver(&mut world, node, &lease, 40);
-            draw_nothing(&mut world);
             (left, turn) = (left - 40, turn + 1);
         }
+        audit_all(&mut world);
         check(&world);
         (first..first + usize::from(nodes))
             .map(|node| shown(&world, node).power)
@@ -161,6 +188,50 @@ fn one_gpu_behind_ten_nodes_shows_what_it_shows_behind_one() {
     };
     assert_eq!(power(1), 1_200_000);
     assert_eq!(power(10), power(1));
+}
+
+#[test]
+fn probes_that_are_drawn_stand_for_those_that_are_not() {
+    let mut world = minable();
+    world.change_audit_settings(|audit| audit.sample_rate = 2_500);
+    world.begin_round(1);
+    let mut delivered = vec![];
+    while delivered.len() < 40 {
+        for lease in leases(&mut world, 0, 6) {
+            deliver(&mut world, 0, &lease, 20);
+            delivered.push(lease.job_id);
+        }
+    }
+    // What holds is the chance with which they were given, not that of a later day.
+    world.change_audit_settings(|audit| audit.sample_rate = 10_000);
+    audit_all(&mut world);
+    let drawn = delivered.iter().filter(|&&id| {
+        let audit = world.state.audits.get(&id).unwrap();
+        assert_eq!(world.job(id).stage, Stage::Settled);
+        audit.drawn
+    });
+    let drawn = drawn.count() as u128;
+    assert!((1..40).contains(&drawn), "{drawn} of 40");
+    assert_eq!(shown(&world, 0).power, drawn * 4 * 20 * 1_000);
+    check(&world);
+}
+
+#[test]
+fn a_probe_on_which_validators_do_not_decide_shows_nothing() {
+    let mut world = minable();
+    world.begin_round(1);
+    let lease = leases(&mut world, 0, 1).pop().unwrap();
+    deliver(&mut world, 0, &lease, 40);
+    for seed in 0..4 {
+        world.draw([seed; 32]);
+        if world.job(lease.job_id).stage == Stage::Auditing {
+            world.play_round(lease.job_id, |_| Habit::Silent);
+        }
+    }
+    assert_eq!(world.job(lease.job_id).stage, Stage::Undecided);
+    let shown = shown(&world, 0);
+    assert_eq!((shown.power, shown.forfeited), (0, false));
+    check(&world);
 }
 
 #[test]
@@ -185,9 +256,8 @@ fn an_overturned_job_forfeits_the_day_and_burns_the_bond() {
     world.begin_round(1);
     let got = leases(&mut world, 0, 2);
     deliver(&mut world, 0, &got[0], 40);
-    draw_nothing(&mut world);
+    audit_all(&mut world);
     assert!(shown(&world, 0).power > 0);
-    world.change_audit_settings(|audit| audit.sample_rate = 10_000);
     let lease = leases(&mut world, 0, 1).pop().unwrap();
     deliver(&mut world, 0, &lease, 40);
     world.wrong.insert(lease.job_id);
@@ -225,8 +295,9 @@ fn with_canary() -> (World, JobId, JobId) {
     let mine = world.nodes[0].id;
     assert!(view::get_job(&world.state, mine, id, None).is_ok());
     assert!(view::get_job(&world.state, mine, twin, None).is_err());
-    world.change_audit_settings(|audit| audit.sample_rate = 1);
     world.draw([9; 32]);
+    world.play_round(id, |_| Habit::Honest);
+    world.draw([8; 32]);
     (world, id, twin)
 }
 
@@ -239,6 +310,9 @@ fn who_finds_a_wrong_answer_right_loses_its_bond_and_who_finds_it_wrong_is_credi
         true => Habit::AlwaysYes,
         false => Habit::Honest,
     };
+    let before: Vec<u32> = (0..world.nodes.len())
+        .map(|node| shown(&world, node).votes)
+        .collect();
     world.play_round(twin, habit);
     let job = world.job(twin);
     assert_eq!(job.stage, Stage::Refunded(Refund::Overturned));
@@ -250,7 +324,8 @@ fn who_finds_a_wrong_answer_right_loses_its_bond_and_who_finds_it_wrong_is_credi
             .find(|seat| seat.node == world.nodes[node].id);
         let seat = seat.unwrap();
         assert_eq!(!seat.lost.is_zero(), node == lazy);
-        assert_eq!(shown(&world, node).votes, u32::from(node != lazy));
+        let accepted = shown(&world, node).votes - before[node];
+        assert_eq!(accepted, u32::from(node != lazy));
     }
     // The node whose answer was taken for it has lost nothing, and its own job counts.
     let worker = world
@@ -415,7 +490,7 @@ fn a_day_is_reported_once_it_is_over_and_all_its_jobs_are_final() {
         Some(today - 1),
         "its jobs wait for the draw"
     );
-    draw_nothing(&mut world);
+    audit_all(&mut world);
     world.upgrade();
     world.report(ReportFate::AnswerLost);
     world.report(ReportFate::Arrives);
@@ -456,7 +531,7 @@ fn nothing_is_kept_of_a_rounds_jobs_after_a_week() {
     world.begin_round(1);
     let got = leases(&mut world, 0, 3);
     deliver(&mut world, 0, &got[0], 40);
-    draw_nothing(&mut world);
+    audit_all(&mut world);
     world.pass(60);
     world.tick();
     world.pass(7 * 24 * 3_600);

@@ -12,7 +12,7 @@ use crate::postings::{Account, transfer};
 use crate::state::State;
 use candid::Principal;
 use emc_protocol::Timestamp;
-use emc_protocol::mining::{begins, epoch};
+use emc_protocol::mining::{begins, epoch, parts, share};
 use std::ops::Bound;
 
 const SECOND: u64 = 1_000_000_000;
@@ -146,20 +146,6 @@ fn sum(closing: &mut ClosingRecord, batch: &[(Principal, PowerRecord)]) {
     if let Some((node, _)) = batch.last() {
         closing.after = Some(node.as_slice().to_vec());
     }
-}
-
-/// What goes to power and what goes to votes.
-pub fn parts(available: u128) -> (u128, u128) {
-    let to_power = available / 10 * 9 + available % 10 * 9 / 10;
-    (to_power, available - to_power)
-}
-
-/// A share of a part: below 2^44 e8s times at most 2^80.
-fn share(part: u128, own: u128, all: u128) -> u128 {
-    let product = part.checked_mul(own);
-    let product =
-        product.expect("a day gives less than 2^44 e8s, and no node has above 2^80 units");
-    product.checked_div(all).unwrap_or(0)
 }
 
 fn give(

@@ -1,14 +1,17 @@
-//! `cargo xtask simulate`: what cheating pays, how verdicts go wrong, what the state grows by. Prints the tables and
+//! `cargo xtask simulate`: what cheating pays, how verdicts go wrong, what the state grows by, what mining pays. Prints the tables and
 //! writes them with their charts into a folder.
 
 use anyhow::Result;
 use clap::Parser;
-use emc_simulate::base;
 use emc_simulate::collusion::{self, Case};
 use emc_simulate::frontier::{self, Grid};
 use emc_simulate::page::Results;
+use emc_simulate::{base, mining};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::PathBuf;
+
+/// About as many probes are delivered in a day of mining, for the progress bar.
+const PROBES_A_DAY: u64 = 5_000;
 
 /// Runs the escrow's rules natively, without a network: what cheating pays, how verdicts go wrong, what state grows by.
 #[derive(Parser)]
@@ -20,6 +23,9 @@ struct Arguments {
     /// Jobs of each point of the grid, and of each case of validators
     #[arg(long, default_value_t = 10_000)]
     point_jobs: usize,
+    /// Days of each case of mining
+    #[arg(long, default_value_t = 4)]
+    mining_days: u64,
     /// Everything random follows from it
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -35,9 +41,11 @@ fn main() -> Result<()> {
         ..Grid::full()
     };
     let cases: Vec<Case> = collusion::cases();
+    let miners = mining::cases();
     let points = grid.rates.len() * grid.factors.len() * grid.gains.len();
+    let days = arguments.mining_days;
     let work = arguments.jobs + (points + cases.len()) * arguments.point_jobs;
-    let bar = ProgressBar::new(work as u64);
+    let bar = ProgressBar::new(work as u64 + miners.len() as u64 * days * PROBES_A_DAY);
     bar.set_style(ProgressStyle::with_template(
         "{bar:40} {human_pos} of {human_len} jobs, {per_sec}, {eta} left",
     )?);
@@ -49,22 +57,26 @@ fn main() -> Result<()> {
             let verdicts = collusion::run(seed + 2_000, &cases, arguments.point_jobs, || {
                 bar.inc(point);
             })?;
-            Ok((points, verdicts))
+            let mining = mining::run(seed + 3_000, &miners, days, || {
+                bar.inc(days * PROBES_A_DAY);
+            })?;
+            Ok((points, verdicts, mining))
         });
         (base.join(), rest)
     });
     bar.finish_and_clear();
     let base = base.expect("the base case does not panic")?;
-    let (points, verdicts) = rest?;
+    let (points, verdicts, mining) = rest?;
     let results = Results {
         command: format!(
-            "cargo xtask simulate --jobs {} --point-jobs {} --seed {seed}",
+            "cargo xtask simulate --jobs {} --point-jobs {} --mining-days {days} --seed {seed}",
             arguments.jobs, arguments.point_jobs
         ),
         base,
         grid,
         points,
         verdicts,
+        mining,
     };
     print!("{}", results.tables());
     results.write(&arguments.folder)?;
