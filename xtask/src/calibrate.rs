@@ -1,7 +1,8 @@
 //! `cargo xtask calibrate`: set-up where it is needed, then the program of `worker/inference` that compares honest
 //! machines with cheats.
 
-use crate::canisters::cargo;
+use crate::demo::Build;
+use crate::example;
 use crate::paths::Paths;
 use crate::setup;
 use anyhow::{Context, Result};
@@ -45,11 +46,8 @@ pub fn run(paths: &Paths, options: &Options) -> Result<()> {
 
 fn command(paths: &Paths, options: &Options) -> Result<Command> {
     let model = options.model.clone().unwrap_or_else(|| paths.model());
-    let mut command = Command::new(cargo());
+    let mut command = example::command(paths, "calibrate", Build::Release);
     command
-        .current_dir(paths.root())
-        .args(["run", "--release", "--quiet", "--package", "emc-inference"])
-        .args(["--example", "calibrate", "--"])
         .arg(absolute(&model).context("the model's path is empty")?)
         .arg(format!("--tokens={}", options.tokens));
     if let Some(prompts) = &options.prompts {

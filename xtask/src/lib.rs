@@ -6,6 +6,7 @@ pub mod canisters;
 pub mod chaos;
 pub mod demo;
 pub mod download;
+pub mod example;
 pub mod install;
 pub mod libtorch;
 pub mod mutants;

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use xtask::demo::Build;
 use xtask::paths::Paths;
 use xtask::pins::View;
-use xtask::{calibrate, canisters, chaos, demo, mutants, setup, simulate, test};
+use xtask::{calibrate, canisters, chaos, demo, example, mutants, setup, simulate, test};
 
 /// The commands of this repository. Start with `cargo xtask setup`; the others run it by themselves.
 #[derive(Parser)]
@@ -35,7 +35,7 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
-    /// Figures, a line each: what the main job, or the escrow's calls, cost in time, instructions and memory
+    /// Figures, a line each: what the main job, the escrow's calls or pictures cost in time, instructions and memory
     Bench {
         /// What to measure
         subject: Subject,
@@ -76,15 +76,8 @@ enum Subject {
     Main,
     /// The escrow: instructions of every call after a thousand jobs and after a million, jobs a second, bytes kept
     Escrow,
-}
-
-impl Subject {
-    fn program(self) -> &'static str {
-        match self {
-            Self::Main => "emc-bench",
-            Self::Escrow => "emc-bench-escrow",
-        }
-    }
+    /// Pictures: seconds a step and peak memory, beside diffusers in turn
+    Diffusion,
 }
 
 #[derive(Args)]
@@ -143,7 +136,11 @@ fn run() -> Result<()> {
             arguments,
         } => {
             let build = if release { Build::Release } else { Build::Dev };
-            demo::run(&paths, subject.program(), build, &arguments)
+            match subject {
+                Subject::Main => demo::run(&paths, "emc-bench", build, &arguments),
+                Subject::Escrow => demo::run(&paths, "emc-bench-escrow", build, &arguments),
+                Subject::Diffusion => example::run(&paths, "bench_diffusion", build, &arguments),
+            }
         }
         Command::Simulate { arguments } => simulate::run(&paths, &arguments),
         Command::Calibrate(options) => calibrate::run(&paths, &options),

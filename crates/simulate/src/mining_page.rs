@@ -138,9 +138,9 @@ pub(crate) fn chart(outcomes: &[Outcome]) -> Chart {
     for kind in kinds {
         let colluding = match kind.1 {
             0 => String::new(),
-            some => format!(", {some} colluding"),
+            some => format!(", {some} collude"),
         };
-        let name = format!("cheap, {} % audited{colluding}", percent(kind.0));
+        let name = format!("cheap, {} % drawn{colluding}", percent(kind.0));
         let mine = move |outcome: &Outcome| {
             let case = &outcome.case;
             case.cheap && (case.rate, case.colluding) == kind
