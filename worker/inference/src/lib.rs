@@ -34,6 +34,7 @@ mod model;
 mod model_root;
 pub mod noise;
 pub mod philox;
+mod prepacked;
 pub mod quantised;
 pub mod sampler;
 mod sequence;

@@ -46,15 +46,17 @@ impl ResnetBlock {
 
     /// `time` is the embedding after its activation.
     pub(crate) fn forward(&self, input: &Tensor, time: Option<&Tensor>) -> Result<Tensor> {
-        let mut inner = self.conv1.forward(&self.norm1.forward(input)?.f_silu()?)?;
+        // What was computed here is changed in place: new memory costs more than the sum.
+        let mut inner = self.conv1.forward(&self.norm1.forward(input)?.f_silu_()?)?;
         if let (Some(projection), Some(time)) = (&self.time, time) {
             let time = projection.forward(time)?.f_unsqueeze(-1)?.f_unsqueeze(-1)?;
-            inner = inner.f_add(&time)?;
+            let _ = inner.f_add_(&time)?;
         }
-        let inner = self.conv2.forward(&self.norm2.forward(&inner)?.f_silu()?)?;
+        inner = self.norm2.forward(&inner)?.f_silu_()?;
+        inner = self.conv2.forward(&inner)?;
         match &self.shortcut {
-            Some(shortcut) => Ok(inner.f_add(&shortcut.forward(input)?)?),
-            None => Ok(inner.f_add(input)?),
+            Some(shortcut) => Ok(inner.f_add_(&shortcut.forward(input)?)?),
+            None => Ok(inner.f_add_(input)?),
         }
     }
 }
@@ -110,12 +112,12 @@ impl PixelTransformer {
         for block in &self.blocks {
             state = block.forward(&state, context)?;
         }
-        let picture = self
+        let mut picture = self
             .leave
             .forward(&state)?
             .f_reshape([batch, height, width, channels])?
             .f_permute([0, 3, 1, 2])?;
-        Ok(picture.f_add(input)?)
+        Ok(picture.f_add_(input)?)
     }
 }
 
@@ -166,17 +168,17 @@ impl TransformerBlock {
             .forward(&self.norm1.forward(state)?)?
             .f_chunk(3, -1)?;
         let mixed = attend(&qkv[0], &qkv[1], &qkv[2], self.heads, false)?;
-        let state = state.f_add(&self.out1.forward(&mixed)?)?;
+        let state = self.out1.forward(&mixed)?.f_add_(state)?;
         let query = self.query.forward(&self.norm2.forward(&state)?)?;
         let kv = self.kv.forward(context)?.f_chunk(2, -1)?;
         let mixed = attend(&query, &kv[0], &kv[1], self.heads, false)?;
-        let state = state.f_add(&self.out2.forward(&mixed)?)?;
+        let state = self.out2.forward(&mixed)?.f_add_(&state)?;
         let parts = self
             .up
             .forward(&self.norm3.forward(&state)?)?
             .f_chunk(2, -1)?;
-        let gated = parts[0].f_mul(&parts[1].f_gelu("none")?)?;
-        Ok(state.f_add(&self.down.forward(&gated)?)?)
+        let gated = parts[1].f_gelu("none")?.f_mul_(&parts[0])?;
+        Ok(self.down.forward(&gated)?.f_add_(&state)?)
     }
 }
 

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use memmap2::Mmap;
+#[cfg(unix)]
+use memmap2::UncheckedAdvice;
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 use tch::{Kind, Tensor};
@@ -63,7 +65,17 @@ impl Entry {
             View::Third(n) => whole.f_narrow(0, n * (rows / 3), rows / 3)?,
             View::Transposed => whole.f_transpose(0, 1)?,
         };
-        Ok(viewed.f_to_kind(Kind::Float)?.f_contiguous()?)
+        let read = viewed.f_to_kind(Kind::Float)?.f_contiguous()?;
+        // The pages of the file that this took need not stay beside the copy.
+        #[cfg(unix)]
+        if let Some(length) = self.to.checked_sub(self.from).filter(|length| *length > 0) {
+            // SAFETY: the mapping is of a file and read only, so that pages that are given up are read again when needed.
+            let _ = unsafe {
+                self.file
+                    .unchecked_advise_range(UncheckedAdvice::DontNeed, self.from, length)
+            };
+        }
+        Ok(read)
     }
 }
 
@@ -239,10 +251,7 @@ impl Scope<'_> {
             true => Some(here.tensor("bias", &[to])?),
             false => None,
         };
-        Ok(Linear {
-            weight: here.tensor("weight", &[to, from])?,
-            bias,
-        })
+        Ok(Linear::new(here.tensor("weight", &[to, from])?, bias))
     }
 
     /// A convolution of `kernel` by `kernel` pixels.

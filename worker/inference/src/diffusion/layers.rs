@@ -4,19 +4,19 @@
 use tch::{Kind, Tensor};
 
 use crate::error::Result;
+use crate::prepacked::Prepacked;
 
 /// A matrix and what is added.
 #[derive(Debug)]
 pub(crate) struct Linear {
-    /// Outputs by inputs.
-    pub(crate) weight: Tensor,
-    pub(crate) bias: Option<Tensor>,
+    weight: Prepacked,
+    bias: Option<Tensor>,
 }
 
 /// A convolution.
 #[derive(Debug)]
 pub(crate) struct Conv2d {
-    weight: Tensor,
+    weight: Prepacked,
     bias: Option<Tensor>,
     stride: i64,
     padding: i64,
@@ -40,22 +40,30 @@ pub(crate) struct LayerNorm {
 }
 
 impl Linear {
+    /// Of a weight of outputs by inputs.
+    pub(crate) fn new(weight: Tensor, bias: Option<Tensor>) -> Self {
+        Self {
+            weight: Prepacked::new(weight),
+            bias,
+        }
+    }
+
     pub(crate) fn forward(&self, input: &Tensor) -> Result<Tensor> {
-        Ok(input.f_linear(&self.weight, self.bias.as_ref())?)
+        self.weight.linear(input, self.bias.as_ref())
     }
 
     /// Several matrices on the same input as one.
     pub(crate) fn stacked(parts: &[&Self]) -> Result<Self> {
-        let weights: Vec<&Tensor> = parts.iter().map(|part| &part.weight).collect();
+        let weights: Vec<Tensor> = parts
+            .iter()
+            .map(|part| part.weight.plain())
+            .collect::<Result<_>>()?;
         let biases: Vec<&Tensor> = parts.iter().filter_map(|part| part.bias.as_ref()).collect();
         let bias = match biases.len() == parts.len() {
             true => Some(Tensor::f_cat(&biases, 0)?),
             false => None,
         };
-        Ok(Self {
-            weight: Tensor::f_cat(&weights, 0)?,
-            bias,
-        })
+        Ok(Self::new(Tensor::f_cat(&weights, 0)?, bias))
     }
 }
 
@@ -67,7 +75,7 @@ impl Conv2d {
         padding: i64,
     ) -> Result<Self> {
         Ok(Self {
-            weight: channels_last(&weight)?,
+            weight: Prepacked::new(channels_last(&weight)?),
             bias,
             stride,
             padding,
@@ -75,9 +83,9 @@ impl Conv2d {
     }
 
     pub(crate) fn forward(&self, input: &Tensor) -> Result<Tensor> {
-        let (stride, padding) = ([self.stride; 2], [self.padding; 2]);
         let bias = self.bias.as_ref();
-        Ok(input.f_conv2d(&self.weight, bias, stride, padding, [1, 1], 1)?)
+        self.weight
+            .convolution(input, bias, self.stride, self.padding)
     }
 }
 

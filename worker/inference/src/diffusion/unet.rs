@@ -507,7 +507,7 @@ impl Unet {
                 state = larger.forward(&state, [height, width])?;
             }
         }
-        let output = self.leave.forward(&self.norm.forward(&state)?.f_silu()?)?;
+        let output = self.leave.forward(&self.norm.forward(&state)?.f_silu_()?)?;
         Ok(output.f_to_kind(Kind::Float)?)
     }
 

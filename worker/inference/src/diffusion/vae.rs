@@ -371,7 +371,7 @@ impl Encoder {
             }
         }
         let state = self.middle.forward(&state)?;
-        self.leave.forward(&self.norm.forward(&state)?.f_silu()?)
+        self.leave.forward(&self.norm.forward(&state)?.f_silu_()?)
     }
 }
 
@@ -415,7 +415,7 @@ impl Decoder {
                 state = larger.forward(&state, [2 * height, 2 * width])?;
             }
         }
-        self.leave.forward(&self.norm.forward(&state)?.f_silu()?)
+        self.leave.forward(&self.norm.forward(&state)?.f_silu_()?)
     }
 }
 
