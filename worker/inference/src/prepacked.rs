@@ -88,7 +88,7 @@ impl Prepacked {
         let weight = self.weight.borrow();
         if !packed {
             let (stride, padding) = ([stride; 2], [padding; 2]);
-            return Ok(input.f_conv2d(&*weight, bias, stride, padding, [1, 1], 1)?);
+            return Ok(input.f_conv2d(&weight, bias, stride, padding, [1, 1], 1)?);
         }
         // SAFETY: as above.
         taken(unsafe {
@@ -111,7 +111,7 @@ impl Prepacked {
             rows > 0 && self.is_packed(&[rows], |weight| unsafe { emc_pack_linear(weight, rows) });
         let weight = self.weight.borrow();
         if !packed {
-            return Ok(input.f_linear(&*weight, bias)?);
+            return Ok(input.f_linear(&weight, bias)?);
         }
         // SAFETY: as above.
         taken(unsafe { emc_packed_linear(input.as_ptr(), weight.as_ptr(), pointer(bias)) })
