@@ -88,7 +88,12 @@ pub async fn serve(
         Kind::Llm => text(llm_factory(model, entry, &context)?).await,
         Kind::Image => {
             let factory = image_factory(model, entry)?;
-            PainterHandle::spawn(&model.id, factory)
+            // A processor is not faster with several at a time, and the first would be finished later.
+            let together = match uses_gpu(model) {
+                true => model.concurrency as usize,
+                false => 1,
+            };
+            PainterHandle::spawn(&model.id, factory, together)
                 .await
                 .map(Server::Pictures)
         }

@@ -1,14 +1,15 @@
-//! The engine for pictures: Stable Diffusion of `emc-inference` on a thread of its own, one picture at a time. Answers
-//! of other machines are checked between them.
+//! The engine for pictures: Stable Diffusion of `emc-inference` on a thread of its own. Pictures that are alike (model,
+//! size, steps) are made together, as many as the GPU is given. Answers of other machines are checked between them.
 //!
 //! A model that panics (libtorch's bindings do) fails its picture and is loaded anew.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use emc_inference::diffusion::{ImageModel, ImageRequest, Picture, Progress, Sampler};
+use emc_inference::diffusion::{ImageModel, ImageRequest, Images, Picture, Progress, Sampler};
 use emc_protocol::audit::{AuditTask, Vote};
 use emc_protocol::image::{ImageInput, ImageOutput, ImageProgress};
 use emc_protocol::{ByteBuf, JobInput, image_audit, limits};
@@ -22,6 +23,8 @@ pub type Factory = Box<dyn FnMut() -> Result<ImageModel, EngineError> + Send>;
 
 /// The time between two previews of one picture: not more often than the escrow takes them.
 const PREVIEW: Duration = Duration::from_secs(2);
+/// The most pixels that are computed on at a time: four pictures of 1024x1024. One picture may have more.
+const MOST_PIXELS: u64 = 4 << 20;
 /// The longest side of a preview, in pixels.
 const PREVIEW_SIDE: u32 = 128;
 
@@ -60,11 +63,15 @@ pub struct Painting {
 }
 
 impl PainterHandle {
-    /// Starts the thread and loads the model on it.
+    /// Starts the thread and loads the model on it. At most `together` pictures are made in one run.
     ///
     /// # Errors
     /// What the factory says, where the model cannot be loaded at all.
-    pub async fn spawn(name: &str, mut factory: Factory) -> Result<Self, EngineError> {
+    pub async fn spawn(
+        name: &str,
+        mut factory: Factory,
+        together: usize,
+    ) -> Result<Self, EngineError> {
         let (commands, received) = channel();
         let (made, ready) = oneshot::channel();
         std::thread::Builder::new()
@@ -72,7 +79,7 @@ impl PainterHandle {
             .spawn(move || match unpanicked(&mut factory) {
                 Ok(model) => {
                     if made.send(Ok(())).is_ok() {
-                        work(model, factory, &received);
+                        work(model, factory, &received, together.max(1));
                     }
                 }
                 Err(error) => {
@@ -147,9 +154,17 @@ impl Drop for Painting {
 }
 
 /// Works off commands until nobody can send any more.
-fn work(model: ImageModel, mut factory: Factory, commands: &Receiver<Command>) {
+fn work(model: ImageModel, mut factory: Factory, commands: &Receiver<Command>, together: usize) {
     let mut model = Some(model);
-    while let Ok(command) = commands.recv() {
+    let mut line = VecDeque::new();
+    loop {
+        if line.is_empty() {
+            match commands.recv() {
+                Ok(command) => line.push_back(command),
+                Err(_) => return,
+            }
+        }
+        line.extend(commands.try_iter());
         if model.is_none() {
             model = unpanicked(&mut factory)
                 .inspect_err(
@@ -157,15 +172,17 @@ fn work(model: ImageModel, mut factory: Factory, commands: &Receiver<Command>) {
                 )
                 .ok();
         }
-        let broken = match command {
-            Command::Paint(order) if order.cancelled.load(Relaxed) => false,
-            Command::Paint(order) => {
-                let output = with(model.as_ref(), |model| paint(model, &order));
-                let broken = matches!(output, Err(EngineError::Broken(_)));
-                let _ = order.done.send(output);
-                broken
+        let broken = match line.pop_front() {
+            None => false,
+            Some(Command::Paint(order)) if order.cancelled.load(Relaxed) => false,
+            Some(Command::Paint(order)) => {
+                let orders = match &model {
+                    Some(model) => alike(model, order, &mut line, together),
+                    None => vec![order],
+                };
+                fulfil(model.as_ref(), orders)
             }
-            Command::Check(check) => {
+            Some(Command::Check(check)) => {
                 let begin = Instant::now();
                 let vote = with(model.as_ref(), |model| vote(model, &check));
                 let broken = matches!(vote, Err(EngineError::Broken(_)));
@@ -178,6 +195,64 @@ fn work(model: ImageModel, mut factory: Factory, commands: &Receiver<Command>) {
             model = None;
         }
     }
+}
+
+/// An order, and those in line that can be made in the same run, which leave the line.
+fn alike(
+    model: &ImageModel,
+    first: Box<Order>,
+    line: &mut VecDeque<Command>,
+    most: usize,
+) -> Vec<Box<Order>> {
+    let wanted = request(&first.input, first.seed);
+    let mut orders = vec![first];
+    let Ok(wanted) = wanted else { return orders };
+    let picture = u64::from(wanted.width) * u64::from(wanted.height);
+    let most = most.min(usize::try_from(MOST_PIXELS / picture.max(1)).unwrap_or(1));
+    for command in std::mem::take(line) {
+        match command {
+            Command::Paint(order)
+                if orders.len() < most
+                    && !order.cancelled.load(Relaxed)
+                    && request(&order.input, order.seed)
+                        .is_ok_and(|own| model.are_alike(&wanted, &own).unwrap_or(false)) =>
+            {
+                orders.push(order);
+            }
+            other => line.push_back(other),
+        }
+    }
+    orders
+}
+
+/// Makes orders that are alike; true if the model has broken. One that cannot be made must not take others with it: where
+/// the run fails, each is made alone.
+fn fulfil(model: Option<&ImageModel>, orders: Vec<Box<Order>>) -> bool {
+    if orders.len() > 1
+        && let Ok(outputs) = with(model, |model| paint(model, &orders))
+    {
+        for (order, output) in orders.into_iter().zip(outputs) {
+            let _ = order.done.send(output);
+        }
+        return false;
+    }
+    let mut broken = false;
+    for order in orders {
+        let alone = std::slice::from_ref(&order);
+        let output = match order.cancelled.load(Relaxed) {
+            true => continue,
+            false => with(model, |model| paint(model, alone)),
+        };
+        let output =
+            output.and_then(|mut outputs| outputs.pop().unwrap_or_else(|| Err(no_picture())));
+        broken |= matches!(output, Err(EngineError::Broken(_)));
+        let _ = order.done.send(output);
+    }
+    broken
+}
+
+fn no_picture() -> EngineError {
+    EngineError::Broken("it made no picture".into())
 }
 
 fn with<T>(
@@ -221,32 +296,53 @@ fn request(input: &ImageInput, seed: u64) -> Result<ImageRequest, EngineError> {
     Ok(request)
 }
 
-fn paint(model: &ImageModel, order: &Order) -> Result<ImageOutput, EngineError> {
-    let request = request(&order.input, order.seed)?;
-    // Some samplers look twice at a step; progress counts those that are paid.
-    let run = request.steps_run();
+/// Makes orders in one run.
+fn paint(
+    model: &ImageModel,
+    orders: &[Box<Order>],
+) -> Result<Vec<Result<ImageOutput, EngineError>>, EngineError> {
+    let requests: Vec<ImageRequest> = orders
+        .iter()
+        .map(|order| request(&order.input, order.seed))
+        .collect::<Result<_, _>>()?;
     let mut shown = Instant::now();
-    let images = model.generate(&request, |progress| {
+    let images = model.generate_together(&requests, |progress| {
         let due = shown.elapsed() >= PREVIEW && progress.step < progress.steps;
-        let preview = due.then(|| preview(progress)).flatten();
+        let mut previews = match due {
+            true => previews(progress),
+            false => vec![],
+        };
         if due {
             shown = Instant::now();
         }
-        let mut so_far = order
-            .progress
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        so_far.steps_done = (progress.step.min(run)) as u32;
-        if preview.is_some() {
-            so_far.preview = preview;
+        previews.resize(orders.len(), None);
+        for ((order, request), preview) in orders.iter().zip(&requests).zip(previews) {
+            let mut so_far = order
+                .progress
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            // Some samplers look twice at a step; progress counts those that are paid.
+            so_far.steps_done = progress.step.min(request.steps_run()) as u32;
+            if preview.is_some() {
+                so_far.preview = preview;
+            }
         }
-        !order.cancelled.load(Relaxed)
+        !orders.iter().all(|order| order.cancelled.load(Relaxed))
     });
-    let images = images.map_err(refusal)?;
-    let picture = images
-        .pictures
-        .first()
-        .ok_or_else(|| EngineError::Broken("it made no picture".into()))?;
+    let made = images.map_err(refusal)?;
+    let made = made.iter().zip(&requests).zip(orders);
+    Ok(made
+        .map(|((images, request), order)| output(images, request, order))
+        .collect())
+}
+
+/// What is delivered of a picture.
+fn output(
+    images: &Images,
+    request: &ImageRequest,
+    order: &Order,
+) -> Result<ImageOutput, EngineError> {
+    let picture = images.pictures.first().ok_or_else(no_picture)?;
     let png = picture
         .to_png(Some(&request.description()))
         .map_err(refusal)?;
@@ -267,12 +363,16 @@ fn paint(model: &ImageModel, order: &Order) -> Result<ImageOutput, EngineError> 
     })
 }
 
-fn preview(progress: &Progress<'_>) -> Option<ByteBuf> {
-    let pictures = progress.preview();
-    let pictures = pictures
+/// What there is of each picture, small.
+fn previews(progress: &Progress<'_>) -> Vec<Option<ByteBuf>> {
+    let pictures = progress
+        .preview()
         .inspect_err(|error| tracing::debug!(%error, "no preview"))
-        .ok()?;
-    small(pictures.first()?, PREVIEW_SIDE, limits::IMAGE_PREVIEW_BYTES)
+        .unwrap_or_default();
+    pictures
+        .iter()
+        .map(|picture| small(picture, PREVIEW_SIDE, limits::IMAGE_PREVIEW_BYTES))
+        .collect()
 }
 
 /// A small copy that fits into so many bytes, if one does.
@@ -294,10 +394,7 @@ fn vote(model: &ImageModel, check: &Check) -> Result<Vote, EngineError> {
     let images = model
         .generate(&request(input, task.seed)?, |_| true)
         .map_err(refusal)?;
-    let own = images
-        .pictures
-        .first()
-        .ok_or_else(|| EngineError::Broken("it made no picture".into()))?;
+    let own = images.pictures.first().ok_or_else(no_picture)?;
     let theirs = Picture::from_png(&check.delivered.png).ok();
     let theirs = theirs.filter(|theirs| (theirs.width, theirs.height) == (own.width, own.height));
     let thumbnail_agrees = match (&check.delivered.thumbnail, &theirs) {

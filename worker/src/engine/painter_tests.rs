@@ -10,13 +10,20 @@ use emc_protocol::{FinishReason, ModelRef, Parameters, TextOutput, canonical};
 use super::*;
 
 async fn painter() -> PainterHandle {
+    painter_of(1).await
+}
+
+/// One that makes so many pictures at a time.
+async fn painter_of(together: usize) -> PainterHandle {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let path = root.join("inference/tests/data/diffusion/sd15");
     let factory: Factory = Box::new(move || {
         ImageModel::load(&path, &ImageOptions::default())
             .map_err(|error| EngineError::Unsuitable(error.to_string()))
     });
-    PainterHandle::spawn("tiny", factory).await.expect("loads")
+    PainterHandle::spawn("tiny", factory, together)
+        .await
+        .expect("loads")
 }
 
 fn input() -> ImageInput {
@@ -167,4 +174,46 @@ async fn what_cannot_be_made_is_said_and_the_next_picture_is_made() {
     // Cancelled in line: never made, and in nobody's way.
     drop(painter.paint(input(), 1));
     made(&painter, input(), 1).await;
+}
+
+#[tokio::test]
+async fn pictures_in_line_are_made_together_and_each_is_its_own() {
+    let (alone, together) = (painter().await, painter_of(3).await);
+    let mut wide = input();
+    wide.parameters.width = 72;
+    let mut strange = input();
+    strange.parameters.sampler = Some("no_such".into());
+    let mut blue = input();
+    blue.prompt = "a blue bird".into();
+    // While the first is made, the others come into line: alike, of another size, impossible, and cancelled.
+    let mut first = together.paint(input(), 1);
+    let asked = [
+        (input(), 2),
+        (wide, 3),
+        (blue, 4),
+        (input(), 5),
+        (input(), 6),
+    ];
+    let mut others: Vec<Painting> = asked
+        .iter()
+        .map(|(input, seed)| together.paint(input.clone(), *seed))
+        .collect();
+    let mut impossible = together.paint(strange, 7);
+    drop(together.paint(input(), 8));
+    first.finished().await.expect("made");
+    for (painting, (input, seed)) in others.iter_mut().zip(asked) {
+        let output = painting.finished().await.expect("made");
+        assert_eq!(painting.so_far().steps_done, 4);
+        let wanted = made(&alone, input.clone(), seed).await;
+        let agrees = |other: &ImageOutput| {
+            let (a, b) = (output.latent.iter(), other.latent.iter());
+            output.latent.len() == other.latent.len() && a.zip(b).all(|(a, b)| a.abs_diff(*b) < 50)
+        };
+        assert!(agrees(&wanted), "seed {seed}");
+        assert!(!agrees(&made(&alone, input, seed + 100).await));
+    }
+    assert!(matches!(
+        impossible.finished().await,
+        Err(EngineError::Unsuitable(_))
+    ));
 }
