@@ -196,7 +196,7 @@ fn image_factory(model: &Model, entry: &ModelEntry) -> anyhow::Result<painter::F
     let options = ImageOptions {
         device,
         dtype,
-        loras: vec![],
+        ..ImageOptions::default()
     };
     let entry = entry.clone();
     Ok(Box::new(move || {

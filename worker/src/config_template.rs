@@ -151,7 +151,7 @@ pub fn render(given: &Given) -> String {
          #   concurrency  how many jobs are worked on at a time\n\
          #   context      longest prompt and answer together, in tokens; the model's own where absent\n\
          #   device       \"auto\", \"cpu\", \"cuda\" or \"cuda:1\"\n\
-         #   dtype        \"auto\" (f32 on the processor, bf16 on a GPU), \"f32\" or \"bf16\"\n\
+         #   dtype        \"auto\" (f32 on the processor, bf16 on a GPU), \"f32\", \"bf16\", or \"f16\" on a GPU\n\
          #   delay_ms     for kind = \"echo\": the time each token takes\n",
     );
     if given.models.is_empty() {

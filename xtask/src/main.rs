@@ -55,6 +55,12 @@ enum Command {
     },
     /// Honest machines against cheats on a model: how far their tokens are apart, and the audit terms that follow
     Calibrate(calibrate::Options),
+    /// Whether the GPU computes what the processor computes, and how fast
+    GpuCheck {
+        /// Passed on; `--help` lists what there is
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// The whole market under faults that a seed chooses: nothing may be lost, everything must end
     Chaos(chaos::Options),
     /// Break the rules one by one; each break must make its named test fail
@@ -143,6 +149,9 @@ fn run() -> Result<()> {
             }
         }
         Command::Simulate { arguments } => simulate::run(&paths, &arguments),
+        Command::GpuCheck { arguments } => {
+            example::run(&paths, "gpu_check", Build::Release, &arguments)
+        }
         Command::Calibrate(options) => calibrate::run(&paths, &options),
         Command::Chaos(options) => chaos::run(&paths, &options),
         Command::Mutants { filter, list } => {

@@ -18,43 +18,11 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[3]
 TOKENIZER = REPOSITORY / "worker/inference/tests/data/diffusion/sd15/tokenizer"
+SHAPES = REPOSITORY / "worker/inference/examples/shapes/sd15"
 
-UNET = {"sample_size": 64, "cross_attention_dim": 768}
-VAE = {
-    "block_out_channels": (128, 256, 512, 512),
-    "down_block_types": ("DownEncoderBlock2D",) * 4,
-    "up_block_types": ("UpDecoderBlock2D",) * 4,
-    "layers_per_block": 2,
-    "latent_channels": 4,
-    "sample_size": 512,
-}
-TEXT = {
-    "hidden_size": 768,
-    "intermediate_size": 3072,
-    "num_attention_heads": 12,
-    "num_hidden_layers": 12,
-    "projection_dim": 768,
-    "vocab_size": 49408,
-    "hidden_act": "quick_gelu",
-}
-SCHEDULER = {
-    "_class_name": "DDIMScheduler",
-    "num_train_timesteps": 1000,
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "beta_schedule": "scaled_linear",
-    "clip_sample": False,
-    "set_alpha_to_one": False,
-    "steps_offset": 1,
-    "prediction_type": "epsilon",
-}
-PARTS = {
-    "tokenizer": ["transformers", "CLIPTokenizer"],
-    "text_encoder": ["transformers", "CLIPTextModel"],
-    "unet": ["diffusers", "UNet2DConditionModel"],
-    "vae": ["diffusers", "AutoencoderKL"],
-    "scheduler": ["diffusers", "DDIMScheduler"],
-}
+
+def shape(part):
+    return json.loads((SHAPES / part / "config.json").read_text())
 
 
 def random_weights(model):
@@ -69,32 +37,24 @@ def random_weights(model):
     return model.half()
 
 
-def save(folder, name, model, file, config):
-    part = folder / name
-    part.mkdir()
+def save(folder, part, model, file):
     state = {key: value.contiguous() for key, value in model.state_dict().items() if not key.endswith("position_ids")}
-    save_file(state, part / file, {"format": "pt"})
-    (part / "config.json").write_text(config)
+    save_file(state, folder / part / file, {"format": "pt"})
 
 
 @torch.no_grad()
 def main(folder):
-    shutil.rmtree(folder, ignore_errors=True)
     unfinished = folder.with_suffix(".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    unet = random_weights(UNet2DConditionModel(**UNET))
-    save(unfinished, "unet", unet, "diffusion_pytorch_model.safetensors", unet.to_json_string())
-    vae = random_weights(AutoencoderKL(**VAE))
-    save(unfinished, "vae", vae, "diffusion_pytorch_model.safetensors", vae.to_json_string())
-    text = random_weights(CLIPTextModel(CLIPTextConfig(**TEXT)))
-    save(unfinished, "text_encoder", text, "model.safetensors", text.config.to_json_string(use_diff=False))
-    (unfinished / "scheduler").mkdir()
-    (unfinished / "scheduler/scheduler_config.json").write_text(json.dumps(SCHEDULER))
+    shutil.copytree(SHAPES, unfinished)
     shutil.copytree(TOKENIZER, unfinished / "tokenizer")
-    index = {"_class_name": "StableDiffusionPipeline", "_diffusers_version": "0.42.1", **PARTS}
-    index |= {"safety_checker": [None, None], "feature_extractor": [None, None]}
-    (unfinished / "model_index.json").write_text(json.dumps(index))
+    unet = random_weights(UNet2DConditionModel.from_config(shape("unet")))
+    save(unfinished, "unet", unet, "diffusion_pytorch_model.safetensors")
+    vae = random_weights(AutoencoderKL.from_config(shape("vae")))
+    save(unfinished, "vae", vae, "diffusion_pytorch_model.safetensors")
+    text = random_weights(CLIPTextModel(CLIPTextConfig(**shape("text_encoder"))))
+    save(unfinished, "text_encoder", text, "model.safetensors")
+    shutil.rmtree(folder, ignore_errors=True)
     unfinished.rename(folder)
 
 

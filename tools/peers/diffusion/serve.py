@@ -72,7 +72,7 @@ def main(folder, kind, threads):
     torch.set_num_threads(threads)
     diffusers.utils.logging.disable_progress_bar()
     begin = time.perf_counter()
-    pipe = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=KINDS[kind], safety_checker=None)
+    pipe = StableDiffusionPipeline.from_pretrained(folder, dtype=KINDS[kind], safety_checker=None)
     pipe.unet.to(memory_format=torch.channels_last)
     pipe.vae.to(memory_format=torch.channels_last)
     pipe.set_progress_bar_config(disable=True)

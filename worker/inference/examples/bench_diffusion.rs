@@ -126,7 +126,7 @@ fn serve(folder: &Path, dtype: DType, threads: usize) -> Result<()> {
     let options = ImageOptions {
         device: Device::Cpu,
         dtype,
-        loras: vec![],
+        ..ImageOptions::default()
     };
     let model = ImageModel::load(folder, &options)?;
     say(&Ready {
@@ -174,6 +174,7 @@ fn product(side: i64, dtype: DType) -> Result<Product> {
     let kind = match dtype {
         DType::F32 => tch::Kind::Float,
         DType::Bf16 => tch::Kind::BFloat16,
+        DType::F16 => tch::Kind::Half,
     };
     let matrix = || Tensor::f_randn([side, side], (kind, tch::Device::Cpu));
     let (left, right) = (matrix()?, matrix()?);

@@ -56,7 +56,7 @@ struct Arguments {
     /// cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu")]
     device: Device,
-    /// f32 or bf16
+    /// f32, bf16, or f16 on a GPU
     #[arg(long, default_value = "f32")]
     dtype: DType,
 }
@@ -77,6 +77,7 @@ fn main() -> Result<()> {
         device: arguments.device,
         dtype: arguments.dtype,
         loras: loras.collect::<Result<_>>()?,
+        ..ImageOptions::default()
     };
     let begin = Instant::now();
     let model = ImageModel::load(&arguments.model, &options)?;

@@ -28,6 +28,8 @@ pub enum DType {
     F32,
     /// The upper half of a single: two bytes a number; tokens may differ from f32's where two are nearly equal.
     Bf16,
+    /// Half precision: two bytes a number, finer than bf16 and with a far smaller range. On GPUs only.
+    F16,
 }
 
 impl Device {
@@ -103,6 +105,17 @@ impl DType {
         match self {
             Self::F32 => Kind::Float,
             Self::Bf16 => Kind::BFloat16,
+            Self::F16 => Kind::Half,
+        }
+    }
+
+    /// The number format as libtorch has it, where that device computes in it.
+    pub(crate) fn on(self, device: Device) -> Result<Kind> {
+        match (self, device) {
+            (Self::F16, Device::Cpu) => Err(Error::BadParameter(
+                "f16 is for GPUs: use f32 or bf16 on the processor".into(),
+            )),
+            _ => Ok(self.kind()),
         }
     }
 
@@ -110,7 +123,7 @@ impl DType {
     pub fn bytes(self) -> u64 {
         match self {
             Self::F32 => 4,
-            Self::Bf16 => 2,
+            Self::Bf16 | Self::F16 => 2,
         }
     }
 }
@@ -140,8 +153,9 @@ impl FromStr for DType {
         match text {
             "f32" => Ok(Self::F32),
             "bf16" => Ok(Self::Bf16),
+            "f16" => Ok(Self::F16),
             _ => Err(Error::BadParameter(format!(
-                "\"{text}\" is no number format: use f32 or bf16"
+                "\"{text}\" is no number format: use f32, bf16 or f16"
             ))),
         }
     }
@@ -161,6 +175,7 @@ impl fmt::Display for DType {
         f.write_str(match self {
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
+            Self::F16 => "f16",
         })
     }
 }

@@ -118,7 +118,7 @@ impl Model {
             vocabulary,
             context,
             device,
-            options.dtype.kind(),
+            options.dtype.on(options.device)?,
         )?;
         let parameters = gguf
             .tensors()

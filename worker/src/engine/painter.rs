@@ -177,8 +177,8 @@ fn work(model: ImageModel, mut factory: Factory, commands: &Receiver<Command>, t
             Some(Command::Paint(order)) if order.cancelled.load(Relaxed) => false,
             Some(Command::Paint(order)) => {
                 let orders = match &model {
-                    Some(model) => alike(model, order, &mut line, together),
-                    None => vec![order],
+                    Some(model) => alike(model, *order, &mut line, together),
+                    None => vec![*order],
                 };
                 fulfil(model.as_ref(), orders)
             }
@@ -200,10 +200,10 @@ fn work(model: ImageModel, mut factory: Factory, commands: &Receiver<Command>, t
 /// An order, and those in line that can be made in the same run, which leave the line.
 fn alike(
     model: &ImageModel,
-    first: Box<Order>,
+    first: Order,
     line: &mut VecDeque<Command>,
     most: usize,
-) -> Vec<Box<Order>> {
+) -> Vec<Order> {
     let wanted = request(&first.input, first.seed);
     let mut orders = vec![first];
     let Ok(wanted) = wanted else { return orders };
@@ -217,7 +217,7 @@ fn alike(
                     && request(&order.input, order.seed)
                         .is_ok_and(|own| model.are_alike(&wanted, &own).unwrap_or(false)) =>
             {
-                orders.push(order);
+                orders.push(*order);
             }
             other => line.push_back(other),
         }
@@ -227,7 +227,7 @@ fn alike(
 
 /// Makes orders that are alike; true if the model has broken. One that cannot be made must not take others with it: where
 /// the run fails, each is made alone.
-fn fulfil(model: Option<&ImageModel>, orders: Vec<Box<Order>>) -> bool {
+fn fulfil(model: Option<&ImageModel>, orders: Vec<Order>) -> bool {
     if orders.len() > 1
         && let Ok(outputs) = with(model, |model| paint(model, &orders))
     {
@@ -299,7 +299,7 @@ fn request(input: &ImageInput, seed: u64) -> Result<ImageRequest, EngineError> {
 /// Makes orders in one run.
 fn paint(
     model: &ImageModel,
-    orders: &[Box<Order>],
+    orders: &[Order],
 ) -> Result<Vec<Result<ImageOutput, EngineError>>, EngineError> {
     let requests: Vec<ImageRequest> = orders
         .iter()

@@ -85,6 +85,8 @@ pub(crate) struct Checkpoint {
     tensors: BTreeMap<String, Entry>,
     unread: RefCell<BTreeSet<String>>,
     deltas: Deltas,
+    /// Every weight that is asked for is drawn.
+    random: bool,
 }
 
 impl Checkpoint {
@@ -109,6 +111,15 @@ impl Checkpoint {
             unread: RefCell::new(tensors.keys().cloned().collect()),
             tensors,
             deltas: Deltas::default(),
+            random: false,
+        }
+    }
+
+    /// Weights of any shape that is asked for, drawn so that what passes through them keeps its size.
+    pub(crate) fn random() -> Self {
+        Self {
+            random: true,
+            ..Self::default()
         }
     }
 
@@ -214,13 +225,20 @@ impl Scope<'_> {
 
     /// True if there is such a tensor.
     pub(crate) fn has(&self, name: &str) -> bool {
-        self.checkpoint.tensors.contains_key(&self.full(name))
+        let full = self.full(name);
+        match self.checkpoint.random {
+            true => is_published(&full),
+            false => self.checkpoint.tensors.contains_key(&full),
+        }
     }
 
     /// The tensor `name`, which must have this shape, where the model computes. A matrix that is stored as a convolution
     /// of one pixel, or the other way, is taken as well: the formats differ in it.
     pub(crate) fn tensor(&self, name: &str, shape: &[i64]) -> Result<Tensor> {
         let full = self.full(name);
+        if self.checkpoint.random {
+            return random(name, shape, self.device, self.kind);
+        }
         let entry = self.checkpoint.entry(&full);
         let entry = entry.ok_or_else(|| Error::Checkpoint(format!("{full} is missing")))?;
         let found = entry.viewed();
@@ -305,6 +323,28 @@ impl Scope<'_> {
             epsilon,
         })
     }
+}
+
+/// Whether the published Stable Diffusions have this optional tensor; what is not optional is not asked about.
+fn is_published(full: &str) -> bool {
+    let unbiased = ["to_q.bias", "to_k.bias", "to_v.bias"];
+    let in_unet = full.contains(".attn1.") || full.contains(".attn2.");
+    let bare = in_unet && unbiased.iter().any(|name| full.ends_with(name));
+    // Where it is needed, it is asked for without this question.
+    !(bare || full.ends_with("conv_shortcut.weight") || full == "text_projection.bias")
+}
+
+/// A weight: scales of norms are one, biases zero, matrices drawn.
+fn random(name: &str, shape: &[i64], device: tch::Device, kind: Kind) -> Result<Tensor> {
+    Ok(match (shape, name) {
+        ([_], "weight") => Tensor::f_ones(shape, (kind, device))?,
+        ([_], _) => Tensor::f_zeros(shape, (kind, device))?,
+        ([_, inputs @ ..], _) => {
+            let inputs = inputs.iter().product::<i64>().max(1) as f64;
+            Tensor::f_randn(shape, (kind, device))?.f_mul_scalar_(0.5 / inputs.sqrt())?
+        }
+        ([], _) => Tensor::f_zeros(shape, (kind, device))?,
+    })
 }
 
 fn without_ones(shape: &[i64]) -> Vec<i64> {

@@ -39,8 +39,18 @@ const PIPELINES: [&str; 9] = [
     "LatentConsistencyModelImg2ImgPipeline",
 ];
 
-/// The parts of the model in a folder.
-pub(super) fn load(path: &Path, device: tch::Device, kind: Kind, loras: &Loras) -> Result<Parts> {
+/// The parts of the model in a folder; with `random` weights, only its descriptions are read.
+pub(super) fn load(
+    path: &Path,
+    device: tch::Device,
+    kind: Kind,
+    loras: &Loras,
+    random: bool,
+) -> Result<Parts> {
+    let open = |folder: &Path, name: &str| match random {
+        true => Ok(Checkpoint::random()),
+        false => Checkpoint::open_folder(folder, name),
+    };
     let index: Index = read_json(&path.join("model_index.json"))?;
     if !PIPELINES.contains(&index.class.as_str()) {
         return Err(Error::Unsupported(format!("the pipeline {}", index.class)));
@@ -51,7 +61,7 @@ pub(super) fn load(path: &Path, device: tch::Device, kind: Kind, loras: &Loras) 
         let tokenizer = ClipTokenizer::load(&path.join(format!("tokenizer{suffix}")))?;
         let folder = path.join(format!("text_encoder{suffix}"));
         let config = read_json(&folder.join("config.json"))?;
-        let mut checkpoint = Checkpoint::open_folder(&folder, "model")?;
+        let mut checkpoint = open(&folder, "model")?;
         let part = format!("text_encoder{suffix}");
         checkpoint.add(loras.for_part(&part, checkpoint.names(), |_| None)?);
         encoders.push((
@@ -63,24 +73,19 @@ pub(super) fn load(path: &Path, device: tch::Device, kind: Kind, loras: &Loras) 
     let folder = path.join("unet");
     let config: UnetConfig = read_json(&folder.join("config.json"))?;
     config.check()?;
-    let mut checkpoint = Checkpoint::open_folder(&folder, WEIGHTS)?;
+    let mut checkpoint = open(&folder, WEIGHTS)?;
     checkpoint.add(loras.for_unet(checkpoint.names(), &config.shape())?);
     let unet = Unet::load(config, &checkpoint, device, kind)?;
     loras.finish()?;
     let folder = path.join("vae");
     let config = read_json(&folder.join("config.json"))?;
-    let vae = Vae::load(
-        config,
-        &Checkpoint::open_folder(&folder, WEIGHTS)?,
-        device,
-        kind,
-    )?;
+    let vae = Vae::load(config, &open(&folder, WEIGHTS)?, device, kind)?;
     let folder = path.join("preview");
     let preview = match folder.is_dir() {
         false => None,
         true => {
             let config = read_json(&folder.join("config.json"))?;
-            let checkpoint = Checkpoint::open_folder(&folder, WEIGHTS)?;
+            let checkpoint = open(&folder, WEIGHTS)?;
             Some(TinyVae::load(&config, &checkpoint, device, kind)?)
         }
     };

@@ -33,6 +33,9 @@ pub struct ImageOptions {
     pub dtype: DType,
     /// What is added to the weights.
     pub loras: Vec<Lora>,
+    /// Draws the weights instead of reading them from the folder's files: for benchmarks, since how long a step takes does
+    /// not depend on what they are.
+    pub random: bool,
 }
 
 /// The parts of a model.
@@ -112,10 +115,11 @@ impl ImageModel {
     /// Files that are missing, damaged, or of a kind that is not built.
     pub fn load(path: &Path, options: &ImageOptions) -> Result<Self> {
         let _no_grad = tch::no_grad_guard();
-        let (device, kind) = (options.device.open()?, options.dtype.kind());
+        let kind = options.dtype.on(options.device)?;
+        let device = options.device.open()?;
         let loras = Loras::open(&options.loras)?;
         let parts = match path.is_dir() {
-            true => folder::load(path, device, kind, &loras)?,
+            true => folder::load(path, device, kind, &loras, options.random)?,
             false => single_file::load(path, device, kind, &loras)?,
         };
         Self::of(parts)
@@ -260,6 +264,10 @@ impl ImageModel {
         let mut scheduler = config.start(request.steps, request.eta)?;
         let first = request.steps - request.steps_run();
         let conditions = self.conditions(requests)?;
+        // On the device before the first step: nothing in a step waits for it.
+        let strength = per_picture(requests, |request| request.guidance)?
+            .f_to_device(parts.device)?
+            .f_reshape([-1, 1, 1, 1])?;
 
         let scale = self.scale();
         let shape = [
@@ -275,9 +283,9 @@ impl ImageModel {
                 .iter()
                 .flat_map(|own| normals(own.seed, domain, position, own.images * picture))
                 .collect();
-            Ok(Tensor::f_from_slice(&values)?
-                .f_reshape(shape)?
-                .f_to_device(parts.device)?)
+            // Without waiting for what the device has still to do.
+            let noise = Tensor::f_from_slice(&values)?.f_reshape(shape)?;
+            Ok(noise.f_to_device_(parts.device, Kind::Float, true, false)?)
         };
         let initial = draw(Domain::ImageLatent, 0)?;
         let painting = Painting::new(self, request, &initial)?;
@@ -301,7 +309,7 @@ impl ImageModel {
                 Some(extra) => Tensor::f_cat(&[&input, extra], 1)?,
                 None => input,
             };
-            let output = self.predict(&input, timestep, &conditions, requests)?;
+            let output = self.predict(&input, timestep, &conditions, &strength, requests)?;
             let mut noise = || draw(Domain::ImageStep, done as u32);
             latents = scheduler.step(step, &output, &latents, &mut noise)?;
             if let Some(painting) = &painting {
@@ -326,6 +334,7 @@ impl ImageModel {
         input: &Tensor,
         timestep: f64,
         conditions: &Conditions,
+        strength: &Tensor,
         requests: &[ImageRequest],
     ) -> Result<Tensor> {
         let unet = &self.parts.unet;
@@ -342,10 +351,7 @@ impl ImageModel {
         }
         let halves = output.f_chunk(2, 0)?;
         let (without, with) = (&halves[0], &halves[1]);
-        let strength = per_picture(requests, |request| request.guidance)?
-            .f_to_device(self.parts.device)?
-            .f_reshape([-1, 1, 1, 1])?;
-        let guided = with.f_sub(without)?.f_mul(&strength)?.f_add(without)?;
+        let guided = with.f_sub(without)?.f_mul(strength)?.f_add(without)?;
         let share = requests[0].guidance_rescale;
         if share == 0.0 {
             return Ok(guided);

@@ -61,11 +61,13 @@ fn what_is_not_alike_is_refused() {
         |request| request.steps = 5,
         |request| request.sampler = None,
         |request| request.guidance = 1.0,
-        |request| request.init = Some(crate::diffusion::Picture {
-            width: 32,
-            height: 48,
-            rgb: vec![9; 32 * 48 * 3],
-        }),
+        |request| {
+            request.init = Some(crate::diffusion::Picture {
+                width: 32,
+                height: 48,
+                rgb: vec![9; 32 * 48 * 3],
+            })
+        },
     ];
     let mut others: Vec<ImageRequest> = changes
         .iter()
@@ -78,11 +80,13 @@ fn what_is_not_alike_is_refused() {
     others.push(request(&long, 1));
     for other in others {
         let refused = model.generate_together(&[plain.clone(), other.clone()], |_| true);
-        assert!(
-            matches!(refused, Err(Error::BadParameter(_))),
-            "{other:?}"
-        );
+        assert!(matches!(refused, Err(Error::BadParameter(_))), "{other:?}");
         model.generate(&other, |_| true).expect("alone it is made");
     }
-    assert!(model.generate_together(&[], |_| true).expect("nothing").is_empty());
+    assert!(
+        model
+            .generate_together(&[], |_| true)
+            .expect("nothing")
+            .is_empty()
+    );
 }
