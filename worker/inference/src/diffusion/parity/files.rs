@@ -75,8 +75,14 @@ fn loras_of_every_format_change_a_model_as_peft_does() {
         let cases = cases["cases"].as_array().unwrap();
         assert!(cases.len() >= 4);
         for case in cases {
-            let parts =
-                folder::load(&path(model), Device::Cpu, Kind::Float, &loras(model, case)).unwrap();
+            let parts = folder::load(
+                &path(model),
+                Device::Cpu,
+                Kind::Float,
+                &loras(model, case),
+                false,
+            )
+            .unwrap();
             check(model, case["name"].as_str().unwrap(), &parts);
         }
     }
@@ -88,7 +94,7 @@ fn a_lora_for_another_model_is_refused() {
         "sdxl",
         &serde_json::json!({"files": [{"file": "kohya", "weight": 1.0}]}),
     );
-    let error = folder::load(&path("sd15"), Device::Cpu, Kind::Float, &xl)
+    let error = folder::load(&path("sd15"), Device::Cpu, Kind::Float, &xl, false)
         .err()
         .unwrap();
     assert!(error.to_string().contains("another model"), "{error}");
@@ -133,7 +139,8 @@ fn single_files_are_the_same_models_as_folders() {
                 single_file::load_with(&file, Device::Cpu, Kind::Float, loras, &hints, tiny)
             };
             let single = ImageModel::of(load(&loras(with)).unwrap()).unwrap();
-            let whole = folder::load(&path(model), Device::Cpu, Kind::Float, &loras(with)).unwrap();
+            let whole =
+                folder::load(&path(model), Device::Cpu, Kind::Float, &loras(with), false).unwrap();
             let mut whole = ImageModel::of(whole).unwrap();
             whole.take_scheduler_of(&single);
             let side = single.scale() * 4;

@@ -21,7 +21,8 @@ const LEFT_OUT: [&str; 2] = ["sdxl.two_prompts", "sd15.from_image.posterior"];
 
 fn parts(case: &Value) -> Parts {
     let model = path(case["model"].as_str().unwrap());
-    let mut parts = folder::load(&model, Device::Cpu, Kind::Float, &Loras::default()).unwrap();
+    let mut parts =
+        folder::load(&model, Device::Cpu, Kind::Float, &Loras::default(), false).unwrap();
     if let Some(other) = case["unet"].as_str() {
         let folder = path(other).join("unet");
         let config = read_json(&folder.join("config.json")).unwrap();
