@@ -1,6 +1,6 @@
 //! The main job from end to end, for a newcomer to watch: a network starts, three canisters are deployed, a node
-//! registers with stake, a requester asks three questions of a real model, pays for the answers, and checks the
-//! receipts. `cargo xtask demo` builds everything and runs this.
+//! registers with stake, a requester asks three questions of a real model and has a picture drawn by another node's, pays
+//! for the answers, and checks the receipts. `cargo xtask demo` builds everything and runs this.
 //!
 //! Exits with an error if anything is not as it should be.
 
@@ -11,12 +11,13 @@ use emc_client::{JobResult, ReceiptFile, verify};
 use emc_devnet::market::{MINIMUM_STAKE, Market, until};
 use emc_devnet::worker::{ModelSource, Worker};
 use emc_devnet::{DevNetwork, Person, narrate};
-use emc_protocol::job::{ChatMessage, ChatRole};
+use emc_protocol::image::{ImageInput, ImageParameters};
+use emc_protocol::job::{ChatMessage, ChatRole, IfUnserved};
 use emc_protocol::{JobInput, JobState, ModelRef, Parameters, SubmitJob, Tokens};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// Shows a paid chat answer from a real model, on an embedded Internet Computer network.
+/// Shows paid chat answers and a paid picture from real models, on an embedded Internet Computer network.
 #[derive(Parser)]
 #[command(name = "cargo xtask demo", bin_name = "cargo xtask demo")]
 struct Arguments {
@@ -87,7 +88,9 @@ async fn main() -> Result<()> {
     let alice = market.requester("alice", Tokens::emc(5)).await?;
     let gabriel = market.person_with("gabriel", MINIMUM_STAKE).await?;
     println!("  alice, who asks        {}", alice.principal());
+    let paula = market.person_with("paula", MINIMUM_STAKE).await?;
     println!("  gabriel, who owns GPUs {}", gabriel.principal());
+    println!("  paula, who draws       {}", paula.principal());
 
     narrate::step("A worker, registered and staked");
     let mut worker = Worker::start(&market, &folder.join("worker"), &gabriel, &source, &model)?;
@@ -105,7 +108,7 @@ async fn main() -> Result<()> {
     )
     .await?;
 
-    let people = [&alice, &gabriel];
+    let people = [&alice, &gabriel, &paula];
     let before = balances(&market, &people).await?;
     market.check_conservation().await?;
 
@@ -168,6 +171,11 @@ async fn main() -> Result<()> {
         market.check_conservation().await?;
     }
 
+    narrate::step("A picture, drawn by a node with another model");
+    let (painter, drawn) = draw(&market, &folder, &alice, &paula).await?;
+    spent.0 += drawn.0;
+    market.check_conservation().await?;
+
     narrate::step("Balances");
     let after = balances(&market, &people).await?;
     for (before, after) in before.iter().zip(&after) {
@@ -183,7 +191,7 @@ async fn main() -> Result<()> {
     };
     let gain = |name: &str| of(&after, name) as i128 - of(&before, name) as i128;
     let paid = -gain("alice in the escrow");
-    let earned = gain("gabriel in the escrow");
+    let (earned, for_picture) = (gain("gabriel in the escrow"), gain("paula in the escrow"));
     let share = gain("the treasury");
     ensure!(
         paid == spent.0 as i128,
@@ -191,13 +199,14 @@ async fn main() -> Result<()> {
         spent.0
     );
     ensure!(
-        paid == earned + share && earned > 0,
-        "{paid} e8s paid, {earned} earned, {share} to the treasury"
+        paid == earned + for_picture + share && earned > 0 && for_picture > 0,
+        "{paid} e8s paid, {earned} and {for_picture} earned, {share} to the treasury"
     );
     println!(
-        "  alice paid {} EMC: {} to gabriel, {} to the treasury",
+        "  alice paid {} EMC: {} to gabriel, {} to paula, {} to the treasury",
         emc(paid),
         emc(earned),
+        emc(for_picture),
         emc(share)
     );
 
@@ -206,8 +215,9 @@ async fn main() -> Result<()> {
         started.elapsed().as_secs_f64()
     );
     if arguments.keep {
-        keep(&market, &alice, worker).await
+        keep(&market, &alice, [worker, painter]).await
     } else {
+        painter.stop().await?;
         worker.stop().await
     }
 }
@@ -264,6 +274,84 @@ async fn ask(market: &Market, alice: &Person, job: SubmitJob) -> Result<JobResul
     Ok(result)
 }
 
+/// What is to be drawn, and in how many steps.
+const PICTURE: (&str, u32) = ("woman mechanic", 20);
+
+/// A second owner's node starts with the repository's own small Stable Diffusion, and draws for alice. The worker, and what
+/// the picture cost.
+async fn draw(
+    market: &Market,
+    folder: &std::path::Path,
+    alice: &Person,
+    paula: &Person,
+) -> Result<(Worker, Tokens)> {
+    let files = std::path::absolute("models/emoji-sd")?;
+    let source = ModelSource::pictures(&files, "emoji-sd", "CC-BY-4.0")?;
+    let entry = market.publish(source.publication()).await?;
+    let model = ModelRef {
+        id: entry.id.clone(),
+        version: Some(entry.version),
+    };
+    let mut worker = Worker::start(market, &folder.join("painter"), paula, &source, &model)?;
+    worker.until_registered(market).await?;
+    market.stake(paula, worker.node(), MINIMUM_STAKE).await?;
+    market.feed_arrived().await?;
+    let (prompt, steps) = PICTURE;
+    let job = SubmitJob {
+        model,
+        input: JobInput::Image(ImageInput {
+            prompt: prompt.into(),
+            parameters: ImageParameters {
+                width: 64,
+                height: 64,
+                steps,
+                guidance_milli: 3_000,
+                ..ImageParameters::default()
+            },
+            ..ImageInput::default()
+        }),
+        parameters: Parameters::unused(),
+        max_price: Tokens::emc(1),
+        deadline: None,
+        if_unserved: Some(IfUnserved::Queue),
+        request_key: None,
+        seed: Some(1),
+        salt: None,
+        visibility: None,
+        assurance: None,
+        payer: None,
+        notify: None,
+    };
+    let started = Instant::now();
+    let escrow = market.client(alice).escrow(market.ids.escrow);
+    let reply = escrow.submit_job(job).await?;
+    let capability = Some(reply.capability.as_slice());
+    let settled = until(Duration::from_secs(120), "the picture", async || {
+        worker.check_alive()?;
+        let job = escrow.get_job(reply.job_id, capability).await?;
+        let open = [JobState::Open, JobState::Leased, JobState::Delivered].map(Some);
+        Ok((!open.contains(&job.state)).then_some(job))
+    })
+    .await?;
+    ensure!(
+        settled.state == Some(JobState::Settled),
+        "job {} ended as {:?}, not settled",
+        settled.id,
+        settled.state
+    );
+    let charged = settled.charged.context("a settled job has its charge")?;
+    let picture = escrow.picture(reply.job_id, capability).await?;
+    let picture = picture.context("a settled job has its picture")?;
+    let path = std::path::absolute(folder.join("picture.png"))?;
+    std::fs::write(&path, &picture.png).with_context(|| format!("writing {}", path.display()))?;
+    println!(
+        "  \"{prompt}\", 64x64 in {steps} steps, {:.1} s from asking to settled; cost {charged} EMC\n  {}",
+        started.elapsed().as_secs_f64(),
+        path.display()
+    );
+    Ok((worker, charged))
+}
+
 /// Writes the receipt to a file and checks it offline, against input and output.
 fn check_receipt(folder: &std::path::Path, result: &JobResult, job: &SubmitJob) -> Result<()> {
     let path = folder.join(format!("receipt-{}.json", result.job.id));
@@ -306,20 +394,26 @@ async fn balances(market: &Market, people: &[&Person]) -> Result<Vec<(String, To
 }
 
 /// Says how to use what runs, and waits for Ctrl-C.
-async fn keep(market: &Market, alice: &Person, worker: Worker) -> Result<()> {
+async fn keep(market: &Market, alice: &Person, workers: [Worker; 2]) -> Result<()> {
     let pem = PathBuf::from(".emc/demo/alice.pem");
     emc_devnet::worker::write_key(&pem, alice)?;
     let url = market.network.url();
     println!(
-        "\nThe network at {url} and the worker keep running; Ctrl-C stops them. In another terminal:\n"
+        "\nThe network at {url} and the workers keep running; Ctrl-C stops them. In another terminal:\n"
     );
     println!(
         "  cargo run -q -p emc -- identity import alice {}",
         pem.display()
     );
     println!("  cargo run -q -p emc -- --identity alice chat \"What is the capital of Italy?\"");
+    println!(
+        "  cargo run -q -p emc -- --identity alice image \"a red heart\" --size 64x64 --guidance 3 -o heart.png"
+    );
     tokio::signal::ctrl_c()
         .await
         .context("waiting for Ctrl-C")?;
-    worker.stop().await
+    for worker in workers {
+        worker.stop().await?;
+    }
+    Ok(())
 }
