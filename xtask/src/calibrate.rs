@@ -1,11 +1,11 @@
 //! `cargo xtask calibrate`: set-up where it is needed, then the program of `worker/inference` that compares honest
-//! machines with cheats.
+//! machines with cheats: one for language models, one for models of pictures.
 
 use crate::demo::Build;
 use crate::example;
 use crate::paths::Paths;
 use crate::setup;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use std::os::unix::process::CommandExt;
 use std::path::{PathBuf, absolute};
 use std::process::Command;
@@ -13,7 +13,8 @@ use std::process::Command;
 /// What to calibrate, and how much of it.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
-    /// A model's GGUF file, or a folder with one in it; the model of set-up unless given
+    /// A language model's GGUF file, or a folder with one in it; or a Stable Diffusion's folder or safetensors file. The
+    /// language model of set-up unless given
     model: Option<PathBuf>,
     /// Prompts, one a line; a built-in list of 24 unless given
     #[arg(long, value_name = "FILE")]
@@ -24,6 +25,12 @@ pub struct Options {
     /// Tokens of an answer, at most
     #[arg(long, default_value_t = 64)]
     tokens: u32,
+    /// Steps of a picture [default: 20]
+    #[arg(long)]
+    steps: Option<u32>,
+    /// How much a picture's prompt counts [default: 3]
+    #[arg(long)]
+    guidance: Option<f64>,
     /// Write the answers of all into this file, and check none of them: tests/data/answers has such a file
     #[arg(long, value_name = "FILE", conflicts_with = "json")]
     record: Option<PathBuf>,
@@ -46,10 +53,32 @@ pub fn run(paths: &Paths, options: &Options) -> Result<()> {
 
 fn command(paths: &Paths, options: &Options) -> Result<Command> {
     let model = options.model.clone().unwrap_or_else(|| paths.model());
-    let mut command = example::command(paths, "calibrate", Build::Release);
-    command
-        .arg(absolute(&model).context("the model's path is empty")?)
-        .arg(format!("--tokens={}", options.tokens));
+    let pictures = model.join("model_index.json").exists()
+        || model
+            .extension()
+            .is_some_and(|ending| ending == "safetensors");
+    let name = if pictures {
+        "calibrate_pictures"
+    } else {
+        "calibrate"
+    };
+    let mut command = example::command(paths, name, Build::Release);
+    command.arg(absolute(&model).context("the model's path is empty")?);
+    match pictures {
+        false => {
+            ensure!(
+                options.steps.is_none() && options.guidance.is_none(),
+                "--steps and --guidance are for models of pictures"
+            );
+            command.arg(format!("--tokens={}", options.tokens));
+        }
+        true => {
+            ensure!(options.record.is_none(), "--record is for language models");
+            command.args(options.steps.map(|steps| format!("--steps={steps}")));
+            let guidance = options.guidance;
+            command.args(guidance.map(|guidance| format!("--guidance={guidance}")));
+        }
+    }
     if let Some(prompts) = &options.prompts {
         let path = absolute(prompts).context("the path of the prompts is empty")?;
         command.arg("--prompts").arg(path);
@@ -80,6 +109,8 @@ mod tests {
             prompts: Some("p.txt".into()),
             count: Some(7),
             tokens: 32,
+            steps: None,
+            guidance: None,
             record: None,
             json: true,
         };
@@ -95,5 +126,29 @@ mod tests {
         assert_eq!(Path::new(given[3]), here.join("p.txt"));
         assert_eq!(given[4..], ["--count=7", "--json"]);
         assert_eq!(command.get_current_dir(), Some(Path::new("/clone")));
+    }
+
+    #[test]
+    fn pictures_have_a_program_of_their_own() {
+        let paths = Paths::new("/clone".into(), "/cache".into());
+        let options = Options {
+            model: Some("a/model.safetensors".into()),
+            prompts: None,
+            count: None,
+            tokens: 64,
+            steps: Some(8),
+            guidance: None,
+            record: None,
+            json: false,
+        };
+        let given = command(&paths, &options).expect("there is a working directory");
+        let given: Vec<_> = given.get_args().collect();
+        assert!(given.contains(&"calibrate_pictures".as_ref()));
+        assert_eq!(given.last(), Some(&"--steps=8".as_ref()));
+        let text = Options {
+            model: Some("a/model.gguf".into()),
+            ..options
+        };
+        assert!(command(&paths, &text).is_err());
     }
 }
