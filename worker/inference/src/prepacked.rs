@@ -134,6 +134,10 @@ impl Prepacked {
             Err(error) => {
                 tracing::debug!(%error, "weights stay as they are");
                 self.possible.set(false);
+                // What other inputs were served with is of no use to libtorch's own functions.
+                if let Ok(plain) = self.plain() {
+                    *self.weight.borrow_mut() = plain;
+                }
                 false
             }
         }
@@ -219,6 +223,8 @@ mod tests {
     fn what_does_not_fit_is_an_error_with_its_text() {
         let _guard = tch::no_grad_guard();
         let packed = Prepacked::new(random(&[8, 4, 3, 3]));
+        let input = random(&[1, 4, 8, 8]);
+        let before = packed.convolution(&input, None, 1, 1).unwrap();
         let error = packed.convolution(&random(&[1, 5, 8, 8]), None, 1, 1);
         assert!(
             !error
@@ -226,5 +232,8 @@ mod tests {
                 .to_string()
                 .is_empty()
         );
+        // And what fits is computed afterwards as before.
+        let after = packed.convolution(&input, None, 1, 1).unwrap();
+        assert!(distance(&before, &after) < 1e-4);
     }
 }
