@@ -36,9 +36,9 @@ pub fn measure(model: &Model, prompt: usize, answer: usize, repeats: usize) -> R
         decode_best: 0.0,
     };
     for _ in 0..repeats.max(1) {
-        let mut cache = model.llama.cache(prompt + answer)?;
+        let mut reading = model.reading(prompt + answer, prompt + answer)?;
         let begin = Instant::now();
-        let mut logits = model.llama.forward(&ids, &mut cache)?;
+        let mut logits = model.read(&mut reading, &ids)?;
         best.prefill = best
             .prefill
             .max(prompt as f64 / begin.elapsed().as_secs_f64());
@@ -46,7 +46,7 @@ pub fn measure(model: &Model, prompt: usize, answer: usize, repeats: usize) -> R
         for position in 0..answer {
             let begin = Instant::now();
             let id = Choice::GREEDY.choose(&logits, position as u32)?;
-            logits = model.llama.forward(&[id], &mut cache)?;
+            logits = model.read(&mut reading, &[id])?;
             times.push(begin.elapsed().as_secs_f64());
         }
         times.sort_by(f64::total_cmp);

@@ -11,6 +11,8 @@ use std::sync::Arc;
 pub(crate) struct TokenBytes {
     bytes: Vec<u8>,
     ends: Vec<u32>,
+    /// A space at the very beginning is not part of the text: SentencePiece puts one before every text.
+    drops_first_space: bool,
 }
 
 impl TokenBytes {
@@ -18,6 +20,7 @@ impl TokenBytes {
         let mut table = Self {
             bytes: Vec::new(),
             ends: Vec::new(),
+            drops_first_space: false,
         };
         for token in tokens {
             table.bytes.extend(token);
@@ -26,6 +29,14 @@ impl TokenBytes {
                 .push(u32::try_from(table.bytes.len()).unwrap_or(u32::MAX));
         }
         table
+    }
+
+    /// The same, whether or not a space at the very beginning is part of the text.
+    pub(crate) fn without_first_space(self, drops_first_space: bool) -> Self {
+        Self {
+            drops_first_space,
+            ..self
+        }
     }
 
     /// The bytes of a token; none for an id outside the vocabulary.
@@ -42,7 +53,11 @@ impl TokenBytes {
 
     pub(crate) fn decode(&self, ids: &[u32]) -> String {
         let bytes: Vec<u8> = ids.iter().flat_map(|&id| self.of(id)).copied().collect();
-        String::from_utf8_lossy(&bytes).into_owned()
+        let bytes = match bytes.strip_prefix(b" ") {
+            Some(rest) if self.drops_first_space => rest,
+            _ => &bytes,
+        };
+        String::from_utf8_lossy(bytes).into_owned()
     }
 }
 
@@ -52,6 +67,8 @@ pub struct Detokeniser {
     table: Arc<TokenBytes>,
     /// The first bytes of a character that is not complete; at most three.
     pending: Vec<u8>,
+    /// True as long as there was no byte.
+    is_fresh: bool,
 }
 
 impl Detokeniser {
@@ -59,12 +76,20 @@ impl Detokeniser {
         Self {
             table,
             pending: Vec::new(),
+            is_fresh: true,
         }
     }
 
     /// Takes the next id and returns the text that is now certain; empty while a character is incomplete.
     pub fn push(&mut self, id: u32) -> String {
-        self.pending.extend_from_slice(self.table.of(id));
+        let mut bytes = self.table.of(id);
+        if self.is_fresh && !bytes.is_empty() {
+            self.is_fresh = false;
+            if self.table.drops_first_space {
+                bytes = bytes.strip_prefix(b" ").unwrap_or(bytes);
+            }
+        }
+        self.pending.extend_from_slice(bytes);
         let mut text = String::new();
         let mut used = 0;
         for chunk in self.pending.utf8_chunks() {

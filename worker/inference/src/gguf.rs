@@ -13,6 +13,7 @@
 //! padding to `general.alignment` (32 by default), then the tensors' data; offsets count from there
 //! ```
 
+use std::any::TypeId;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
@@ -160,11 +161,7 @@ impl<B: AsRef<[u8]>> Gguf<B> {
     where
         B: Send + Sync + 'static,
     {
-        Region {
-            file: self.bytes.clone(),
-            start: entry.start,
-            length: entry.length,
-        }
+        Region::new(self.bytes.clone(), entry.start, entry.length)
     }
 
     /// A metadata value, if the key is there.
@@ -228,9 +225,43 @@ pub(crate) struct Region {
     file: Arc<dyn AsRef<[u8]> + Send + Sync>,
     start: usize,
     length: usize,
+    is_mapped: bool,
 }
 
 impl Region {
+    /// So many bytes of a file; none where it ends before.
+    pub(crate) fn new<B>(file: Arc<B>, start: usize, length: usize) -> Self
+    where
+        B: AsRef<[u8]> + Send + Sync + 'static,
+    {
+        let end = start.checked_add(length);
+        let fits = end.is_some_and(|end| end <= (*file).as_ref().len());
+        Self {
+            file,
+            start: if fits { start } else { 0 },
+            length: if fits { length } else { 0 },
+            is_mapped: TypeId::of::<B>() == TypeId::of::<Mmap>(),
+        }
+    }
+
+    /// Tells the system that the pages of these bytes are not needed for now, where they are a file's.
+    pub(crate) fn release(&self) {
+        #[cfg(unix)]
+        {
+            let bytes = self.bytes();
+            // SAFETY: sysconf reads a constant of the system.
+            let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) }.max(1) as usize;
+            let first = (bytes.as_ptr() as usize).next_multiple_of(page);
+            let end = (bytes.as_ptr() as usize + bytes.len()) / page * page;
+            if self.is_mapped && end > first {
+                // SAFETY: whole pages inside a read-only mapping of a file; they are read again when they are needed.
+                let _ = unsafe {
+                    libc::madvise(first as *mut libc::c_void, end - first, libc::MADV_DONTNEED)
+                };
+            }
+        }
+    }
+
     /// The bytes.
     pub(crate) fn bytes(&self) -> &[u8] {
         &(*self.file).as_ref()[self.start..self.start + self.length]

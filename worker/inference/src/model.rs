@@ -4,14 +4,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use tch::Tensor;
+
 use crate::chat_template::{ChatMessage, ChatTemplate};
+use crate::decoder::{Cache, Config, Decoder, Part, Pool};
 use crate::detokenise::Detokeniser;
 use crate::device::{DType, Device};
 use crate::error::{Error, Result};
+use crate::families::{self, HfConfig};
 use crate::gguf::Gguf;
-use crate::llama::{Config, Llama};
 use crate::model_root::{ModelRoot, model_root};
-use crate::tokenizer::Tokenizer;
+use crate::safetensors_files::weight_files;
+use crate::tokenizer::{Tokenizer, TokenizerConfig};
+use crate::weights::Weights;
 
 /// The longest context that is prepared for unless asked otherwise; bounds what a file's own number can cost.
 const DEFAULT_MAX_CONTEXT: usize = 131_072;
@@ -64,23 +69,48 @@ pub struct ModelText {
 
 /// A model, ready to compute.
 pub struct Model {
-    pub(crate) llama: Llama,
+    pub(crate) decoder: Decoder,
     text: Arc<ModelText>,
     info: ModelInfo,
 }
 
+/// A sequence that is read without an engine, with memory of its own.
+pub(crate) struct Reading {
+    pool: Pool,
+    cache: Cache,
+}
+
+/// What both kinds of files say of a model.
+struct Opened {
+    name: String,
+    config: Config,
+    weights: Weights,
+    text: ModelText,
+    root: ModelRoot,
+}
+
 impl Model {
-    /// Loads the model at `path`: a GGUF file, or a folder with one in it.
+    /// Loads the model at `path`: a GGUF file, a folder with one in it, or a Hugging Face folder with safetensors.
     ///
     /// Every file of it is read and hashed first, so that [`ModelInfo::root`] says what was loaded.
+    ///
+    /// # Errors
+    /// What is missing or damaged, or not built yet, and what to do about it.
     pub fn load(path: &Path, options: LoadOptions) -> Result<Self> {
         let begin = Instant::now();
         // Before anything else of libtorch, which looks for CUDA only once.
         let device = options.device.open()?;
-        let file = gguf_file(path)?;
-        let root = model_root(path)?;
-        let gguf = Gguf::open(&file)?;
-        let model = Self::from_gguf(&gguf, root, options, device)?;
+        let kind = options.dtype.on(options.device)?;
+        let model = match Files::at(path)? {
+            Files::Gguf(file) => {
+                let root = model_root(path)?;
+                Self::from_gguf(&Gguf::open(&file)?, root, options, device)?
+            }
+            Files::Folder(weights) => {
+                let root = model_root(path)?;
+                Self::of(from_folder(path, &weights, root, device, kind)?, options)?
+            }
+        };
         let (name, seconds) = (&model.info.name, begin.elapsed().as_secs_f64());
         tracing::info!(model = %name, device = %options.device, dtype = %options.dtype, seconds, "model loaded");
         Ok(model)
@@ -92,57 +122,134 @@ impl Model {
         options: LoadOptions,
         device: tch::Device,
     ) -> Result<Self> {
-        let family = gguf.text("general.architecture").unwrap_or_default();
-        if family != "llama" {
-            return Err(Error::Unsupported(format!(
-                "the model architecture \"{family}\""
-            )));
-        }
         if gguf.unsigned("split.count").is_some_and(|count| count > 1) {
             return Err(Error::Unsupported(
                 "a model split over several GGUF files".into(),
             ));
         }
-        let text = ModelText::from_gguf(gguf)?;
-        let config = Config::from_gguf(gguf)?;
+        let weights = Weights::of_gguf(gguf, device, options.dtype.on(options.device)?);
+        let opened = Opened {
+            name: gguf.text("general.name").unwrap_or_default().to_owned(),
+            config: families::of_gguf(gguf, &weights)?,
+            text: ModelText::from_gguf(gguf)?,
+            weights,
+            root,
+        };
+        Self::of(opened, options)
+    }
+
+    fn of(opened: Opened, options: LoadOptions) -> Result<Self> {
+        let Opened {
+            name,
+            config,
+            weights,
+            text,
+            root,
+        } = opened;
         let context = options
             .context
             .unwrap_or(DEFAULT_MAX_CONTEXT)
             .min(config.context)
             .max(1);
-        let vocabulary = text.tokenizer.vocabulary();
+        // The matrix of embeddings may have more rows than there are tokens, so that its size is a round number.
+        let vocabulary = weights.rows("token_embd.weight")?;
+        if text.tokenizer.vocabulary() > vocabulary {
+            return Err(Error::Checkpoint(format!(
+                "{} tokens, but embeddings for {vocabulary}",
+                text.tokenizer.vocabulary()
+            )));
+        }
         let cache_bytes_per_token = config.cache_elements() * options.dtype.bytes();
-        let llama = Llama::load(
-            gguf,
-            config,
-            vocabulary,
-            context,
-            device,
-            options.dtype.on(options.device)?,
-        )?;
-        let parameters = gguf
-            .tensors()
-            .values()
-            .map(|entry| entry.elements as u64)
-            .sum::<u64>();
+        let family = config.family.to_owned();
+        let (parameters, quantisation) = (weights.parameters(), weights.quantisation());
+        let decoder = Decoder::load(config, weights, vocabulary, context)?;
         let info = ModelInfo {
-            name: gguf.text("general.name").unwrap_or_default().to_owned(),
-            family: family.to_owned(),
+            name,
+            family,
             parameters,
-            quantisation: quantisation(gguf),
+            quantisation,
             context,
             vocabulary,
             device: options.device,
             dtype: options.dtype,
-            memory_bytes: llama.weight_bytes(),
+            memory_bytes: decoder.weight_bytes(),
             cache_bytes_per_token,
             root,
         };
         Ok(Self {
-            llama,
+            decoder,
             text: Arc::new(text),
             info,
         })
+    }
+
+    /// Continues sequences by their next tokens, for which the pool has room. Returns the logits after the last token of
+    /// those that are ready, one after the other, in f32.
+    pub(crate) fn logits_of(
+        &self,
+        parts: &mut [Part<'_>],
+        ready: &[bool],
+        pool: &mut Pool,
+    ) -> Result<Vec<f32>> {
+        let counts: Vec<usize> = parts.iter().map(|part| part.ids.len()).collect();
+        let x = self.decoder.forward(parts, pool)?;
+        let mut last = Vec::new();
+        let mut end = 0;
+        for (count, is_ready) in counts.into_iter().zip(ready) {
+            end += count as i64;
+            last.extend(is_ready.then_some(end - 1));
+        }
+        let rows = match last.as_slice() {
+            [] => return Ok(Vec::new()),
+            all if all.len() as i64 == end => x,
+            [one] => x.f_narrow(0, *one, 1)?,
+            some => x.f_index_select(0, &Tensor::f_from_slice(some)?.f_to_device(x.device())?)?,
+        };
+        Ok(Vec::try_from(self.decoder.head(&rows)?.f_reshape([-1])?)?)
+    }
+
+    /// A sequence of at most `length` tokens, of which there might be `capacity` in all.
+    pub(crate) fn reading(&self, length: usize, capacity: usize) -> Result<Reading> {
+        let mut pool = self.decoder.pool(length)?;
+        let cache = pool.begin(&[], self.decoder.is_long(capacity));
+        Ok(Reading { pool, cache })
+    }
+
+    /// Continues the sequence. Returns the logits after the last of its new tokens.
+    pub(crate) fn read(&self, reading: &mut Reading, ids: &[u32]) -> Result<Vec<f32>> {
+        let Reading { pool, cache } = reading;
+        if !pool.reserve(cache, ids.len()) {
+            return Err(Error::BadParameter("the sequence is too long".into()));
+        }
+        self.logits_of(&mut [Part { ids, cache }], &[true], pool)
+    }
+
+    /// As [`read`](Self::read), with the logits after each id from the index `from` on, told one by one together with the
+    /// id's index. Only `rows` of them are in memory at a time.
+    pub(crate) fn read_each(
+        &self,
+        reading: &mut Reading,
+        ids: &[u32],
+        from: usize,
+        rows: usize,
+        mut each: impl FnMut(usize, &[f32]) -> Result<()>,
+    ) -> Result<()> {
+        let Reading { pool, cache } = reading;
+        if !pool.reserve(cache, ids.len()) {
+            return Err(Error::BadParameter("the sequence is too long".into()));
+        }
+        let x = self.decoder.forward(&mut [Part { ids, cache }], pool)?;
+        let mut at = from;
+        while at < ids.len() {
+            let count = rows.clamp(1, ids.len() - at);
+            let some = x.f_narrow(0, at as i64, count as i64)?;
+            let logits: Vec<f32> = Vec::try_from(self.decoder.head(&some)?.f_reshape([-1])?)?;
+            for (index, row) in logits.chunks_exact(self.info.vocabulary).enumerate() {
+                each(at + index, row)?;
+            }
+            at += count;
+        }
+        Ok(())
     }
 
     /// What the model is.
@@ -166,8 +273,14 @@ impl Model {
                 context: self.info.context,
             });
         }
-        self.llama
-            .forward(prompt, &mut self.llama.cache(prompt.len())?)
+        self.read(&mut self.reading(prompt.len(), prompt.len())?, prompt)
+    }
+
+    /// From now on nothing ends an answer but its limit.
+    #[cfg(test)]
+    pub(crate) fn forget_stops(&mut self) {
+        let text = Arc::get_mut(&mut self.text).expect("not shared yet");
+        text.tokenizer.forget_stops();
     }
 
     /// See [`ModelText::render_chat`].
@@ -203,9 +316,27 @@ impl ModelText {
         })
     }
 
+    fn from_folder(folder: &Path, config: &HfConfig) -> Result<Self> {
+        let beside = TokenizerConfig::read(folder)?;
+        let tokenizer = Tokenizer::from_folder(folder, config, &beside)?;
+        let (bos, eos) = (
+            tokenizer.bos_text().unwrap_or_default(),
+            tokenizer.eos_text().unwrap_or_default(),
+        );
+        let template = beside.chat_template(folder)?;
+        let template = template.map(|source| ChatTemplate::new(&source, bos, eos));
+        Ok(Self {
+            template: template.transpose()?,
+            tokenizer,
+        })
+    }
+
     /// Reads tokenizer and chat template alone, without the weights: to count a prompt's tokens, say.
     pub fn load(path: &Path) -> Result<Self> {
-        Self::from_gguf(&Gguf::open(&gguf_file(path)?)?)
+        match Files::at(path)? {
+            Files::Gguf(file) => Self::from_gguf(&Gguf::open(&file)?),
+            Files::Folder(_) => Self::from_folder(path, &HfConfig::open(path)?),
+        }
     }
 
     /// The prompt text for the next answer to a conversation, by the template in the model's file.
@@ -239,6 +370,62 @@ impl ModelText {
     }
 }
 
+/// What a model consists of.
+enum Files {
+    /// One file that holds everything.
+    Gguf(PathBuf),
+    /// A folder with these files of weights.
+    Folder(Vec<PathBuf>),
+}
+
+impl Files {
+    fn at(path: &Path) -> Result<Self> {
+        if path.is_dir() && path.join("config.json").is_file() {
+            let weights = weight_files(path, "model")?;
+            if !weights.is_empty() {
+                return Ok(Self::Folder(weights));
+            }
+        }
+        gguf_file(path).map(Self::Gguf)
+    }
+}
+
+fn from_folder(
+    folder: &Path,
+    files: &[PathBuf],
+    root: ModelRoot,
+    device: tch::Device,
+    kind: tch::Kind,
+) -> Result<Opened> {
+    let file = HfConfig::open(folder)?;
+    let config = families::of_folder(&file)?;
+    let post_norms = config.post_norms;
+    let rename = |name: &str| families::weight_name(name, post_norms);
+    let mut weights = Weights::of_files(files, rename, device, kind)?;
+    // Some files hold the embedding once more as the output matrix.
+    if file
+        .flag("tie_word_embeddings")?
+        .unwrap_or(config.ties_by_default)
+    {
+        weights.ignore("output.weight");
+    } else if !weights.has("output.weight") {
+        return Err(Error::Checkpoint("lm_head.weight is missing".into()));
+    }
+    let name = file.text("_name_or_path").filter(|name| !name.is_empty());
+    let own = || {
+        folder
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+    };
+    Ok(Opened {
+        name: name.map(str::to_owned).or_else(own).unwrap_or_default(),
+        config,
+        weights,
+        text: ModelText::from_folder(folder, &file)?,
+        root,
+    })
+}
+
 /// The file to load: `path` itself, or the only GGUF file in it.
 pub(crate) fn gguf_file(path: &Path) -> Result<PathBuf> {
     if !std::fs::metadata(path).map_err(Error::io(path))?.is_dir() {
@@ -257,7 +444,7 @@ pub(crate) fn gguf_file(path: &Path) -> Result<PathBuf> {
     match found.as_slice() {
         [file] => Ok(file.clone()),
         [] => Err(Error::Unsupported(format!(
-            "a model folder without a GGUF file ({})",
+            "a model folder with neither a GGUF file nor config.json and model.safetensors ({})",
             path.display()
         ))),
         _ => {
@@ -267,19 +454,6 @@ pub(crate) fn gguf_file(path: &Path) -> Result<PathBuf> {
             )))
         }
     }
-}
-
-/// The format that holds most of the file's parameters.
-fn quantisation<B: AsRef<[u8]>>(gguf: &Gguf<B>) -> String {
-    let mut totals = std::collections::BTreeMap::new();
-    for entry in gguf.tensors().values() {
-        *totals.entry(entry.block_type).or_insert(0u64) += entry.elements as u64;
-    }
-    totals
-        .into_iter()
-        .max_by_key(|&(_, elements)| elements)
-        .map(|(kind, _)| kind.to_string())
-        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -335,12 +509,12 @@ pub(crate) mod tests {
     #[test]
     fn a_weight_that_would_stay_unread_is_named() {
         let mut tensors = test_model::tensors();
-        tensors.push(("blk.0.attn_q.bias".into(), vec![32]));
+        tensors.push(("blk.0.attn_sinks.weight".into(), vec![32]));
         let error = load(test_model::gguf_with(&tensors))
             .err()
             .expect("refused")
             .to_string();
-        assert!(error.contains("blk.0.attn_q.bias"), "{error}");
+        assert!(error.contains("blk.0.attn_sinks.weight"), "{error}");
     }
 
     #[test]

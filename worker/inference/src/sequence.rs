@@ -1,10 +1,10 @@
 //! One answer being made: prompt in, tokens out, until a stop token, a stop string or the limit.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::decoder::{Cache, PAGE, Part, Pool};
 use crate::detokenise::Detokeniser;
 use crate::error::{Error, Result};
-use crate::llama::Cache;
 use crate::model::Model;
 use crate::sampler::Choice;
 
@@ -153,12 +153,16 @@ pub(crate) struct NewToken {
 
 /// An answer in the making.
 pub(crate) struct Sequence {
-    prompt: Vec<u32>,
+    /// The prompt, then the answer so far.
+    tokens: Vec<u32>,
+    prompt: usize,
     params: SamplingParams,
+    /// Tokens of the answer, at most.
     limit: usize,
-    cache: Cache,
+    is_long: bool,
+    /// What is computed so far; none before the first step, and while others have taken its place.
+    cache: Option<Cache>,
     detokeniser: Detokeniser,
-    ids: Vec<u32>,
     text: String,
     timings: Timings,
 }
@@ -194,61 +198,85 @@ impl Sequence {
         prompt: Vec<u32>,
         params: SamplingParams,
         capacity: usize,
-    ) -> Result<Self> {
-        Ok(Self {
+    ) -> Self {
+        Self {
+            prompt: prompt.len(),
             limit: capacity - prompt.len(),
-            cache: model.llama.cache(capacity)?,
+            is_long: model.decoder.is_long(capacity),
+            cache: None,
             detokeniser: model.text().detokeniser(),
-            ids: Vec::new(),
             text: String::new(),
             timings: Timings {
                 prefill: Duration::ZERO,
                 decode: Duration::ZERO,
             },
-            prompt,
+            tokens: prompt,
             params,
-        })
+        }
     }
 
-    /// Computes one block of the prompt, or one token. `None` while the prompt is not done.
-    pub(crate) fn advance(&mut self, model: &Model, block: usize) -> Result<Option<NewToken>> {
-        let begin = Instant::now();
-        let decoding = !self.ids.is_empty();
-        let logits = if let Some(last) = self.ids.last() {
-            model.llama.forward(&[*last], &mut self.cache)?
+    /// Tokens that are to be computed before the next one can be chosen.
+    pub(crate) fn behind(&self) -> usize {
+        self.tokens.len() - self.cache.as_ref().map_or(0, Cache::used)
+    }
+
+    /// Pages of cache that it takes to read what is there and to begin the answer, beside those that it has.
+    pub(crate) fn pages_ahead(&self) -> usize {
+        let have = self.cache.as_ref().map_or(0, Cache::pages);
+        (self.tokens.len().div_ceil(PAGE) + 1).saturating_sub(have)
+    }
+
+    /// Makes room in the pool for the next `count` tokens; false if there is none.
+    pub(crate) fn reserve(&mut self, pool: &mut Pool, count: usize) -> bool {
+        let (tokens, is_long) = (&self.tokens, self.is_long);
+        let cache = self
+            .cache
+            .get_or_insert_with(|| pool.begin(tokens, is_long));
+        let count = count.min(tokens.len() - cache.used());
+        pool.reserve(cache, count)
+    }
+
+    /// The next `count` tokens to be computed, for which there is room.
+    pub(crate) fn part(&mut self, count: usize) -> Option<Part<'_>> {
+        let cache = self.cache.as_mut()?;
+        let rest = &self.tokens[cache.used()..];
+        let ids = &rest[..rest.len().min(count)];
+        (!ids.is_empty()).then_some(Part { ids, cache })
+    }
+
+    /// Gives its place to others; what was computed is computed again later.
+    pub(crate) fn leave(&mut self, pool: &mut Pool) {
+        if let Some(cache) = self.cache.take() {
+            pool.end(cache);
+        }
+    }
+
+    /// Counts the time of a step that this sequence had part in.
+    pub(crate) fn spend(&mut self, time: Duration) {
+        if self.tokens.len() == self.prompt {
+            self.timings.prefill += time;
         } else {
-            let rest = &self.prompt[self.cache.used()..];
-            let block = &rest[..rest.len().min(block)];
-            let done = block.len() == rest.len();
-            let logits = model.llama.forward(block, &mut self.cache)?;
-            if !done {
-                self.timings.prefill += begin.elapsed();
-                return Ok(None);
-            }
-            logits
-        };
-        let position = u32::try_from(self.ids.len()).expect("max_tokens is a u32");
-        let id = self.params.choice().choose(&logits, position)?;
-        let token = self.take(model, id);
-        let spent = if decoding {
-            &mut self.timings.decode
-        } else {
-            &mut self.timings.prefill
-        };
-        *spent += begin.elapsed();
-        Ok(Some(token))
+            self.timings.decode += time;
+        }
+    }
+
+    /// Chooses the next token, once nothing is [`behind`](Self::behind).
+    pub(crate) fn choose(&mut self, model: &Model, logits: &[f32]) -> Result<NewToken> {
+        let position = u32::try_from(self.tokens.len() - self.prompt).unwrap_or(u32::MAX);
+        let id = self.params.choice().choose(logits, position)?;
+        Ok(self.take(model, id))
     }
 
     /// Adds a token and sees whether it is the last.
     fn take(&mut self, model: &Model, id: u32) -> NewToken {
-        self.ids.push(id);
+        self.tokens.push(id);
         let mut text = self.detokeniser.push(id);
         let mut finished = None;
         if model.text().stop_tokens().contains(&id) {
             finished = Some(FinishReason::Stop);
         } else if self.stop_string_in(&text) {
             finished = Some(FinishReason::StopString);
-        } else if self.ids.len() >= self.limit {
+        } else if self.tokens.len() - self.prompt >= self.limit {
             finished = Some(FinishReason::Length);
         }
         if finished.is_some() {
@@ -271,14 +299,15 @@ impl Sequence {
 
     /// The whole answer, once it is finished.
     pub(crate) fn into_answer(self, reason: FinishReason) -> Answer {
-        let count = |ids: &[u32]| u32::try_from(ids.len()).expect("the context is far below 2^32");
+        let count = |ids: usize| u32::try_from(ids).unwrap_or(u32::MAX);
+        let ids = self.tokens[self.prompt..].to_vec();
         let usage = Usage {
-            prompt_tokens: count(&self.prompt),
-            output_tokens: count(&self.ids),
+            prompt_tokens: count(self.prompt),
+            output_tokens: count(ids.len()),
         };
         Answer {
             reason,
-            ids: self.ids,
+            ids,
             text: self.text,
             usage,
             timings: self.timings,

@@ -1,31 +1,20 @@
-//! The tokenizer that a GGUF file carries: byte-level BPE ("gpt2"), with the file's pre-tokenizer and special tokens.
+//! Text to token ids and back, by the tokenizer in a model's files.
 //!
-//! Encoding is the `tokenizers` crate's; the patterns are those of llama.cpp's `llama-vocab.cpp` for the names that
-//! files use. Decoding needs only each token's bytes and is done here (`detokenise.rs`).
+//! Encoding is the `tokenizers` crate's. Decoding needs only each token's bytes and is done here (`detokenise.rs`), so that
+//! a text can grow token by token.
 
-use std::collections::HashMap;
+mod alphabet;
+mod folder;
+mod gguf;
+
+use std::path::Path;
 use std::sync::Arc;
-
-use tokenizers::models::bpe::{BPE, Vocab};
-use tokenizers::pre_tokenizers::PreTokenizerWrapper;
-use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::pre_tokenizers::digits::Digits;
-use tokenizers::pre_tokenizers::sequence::Sequence;
-use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
-use tokenizers::{AddedToken, SplitDelimiterBehavior};
 
 use crate::detokenise::{Detokeniser, TokenBytes};
 use crate::error::{Error, Result};
+use crate::families::HfConfig;
 use crate::gguf::Gguf;
-
-/// GGUF's numbers for what a token is; all others are normal.
-const UNKNOWN: i64 = 2;
-const CONTROL: i64 = 3;
-const USER_DEFINED: i64 = 4;
-const UNUSED: i64 = 5;
-
-/// Llama 3's split: contractions, words, up to three digits, punctuation, line ends, spaces.
-const LLAMA3_PATTERN: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+pub(crate) use folder::TokenizerConfig;
 
 /// Text to token ids and back.
 #[derive(Debug)]
@@ -41,107 +30,18 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads the tokenizer from a file's metadata.
-    pub fn from_gguf<B: AsRef<[u8]>>(gguf: &Gguf<B>) -> Result<Self> {
-        let missing = |key: &str| Error::Tokenizer(format!("the model file has no {key}"));
-        match gguf.text("tokenizer.ggml.model") {
-            Some("gpt2") => {}
-            Some(other) => {
-                return Err(Error::Unsupported(format!(
-                    "the tokenizer model \"{other}\""
-                )));
-            }
-            None => return Err(missing("tokenizer.ggml.model")),
-        }
-        let tokens = gguf
-            .texts("tokenizer.ggml.tokens")
-            .ok_or_else(|| missing("tokenizer.ggml.tokens"))?
-            .to_vec();
-        let merges = gguf
-            .texts("tokenizer.ggml.merges")
-            .ok_or_else(|| missing("tokenizer.ggml.merges"))?;
-        let types = gguf
-            .integers("tokenizer.ggml.token_type")
-            .unwrap_or_default();
-        if !types.is_empty() && types.len() != tokens.len() {
-            return Err(Error::Tokenizer(format!(
-                "{} token types for {} tokens",
-                types.len(),
-                tokens.len()
-            )));
-        }
-        let type_of = |id: usize| types.get(id).copied().unwrap_or(1);
-        let (split, ignore_merges) =
-            pre_tokenizer(gguf.text("tokenizer.ggml.pre").unwrap_or("default"))?;
+    /// That of a GGUF file.
+    pub(crate) fn from_gguf<B: AsRef<[u8]>>(gguf: &Gguf<B>) -> Result<Self> {
+        gguf::read(gguf)
+    }
 
-        let mut inner = tokenizers::Tokenizer::new(bpe(&tokens, merges, ignore_merges)?);
-        inner.with_pre_tokenizer(Some(split));
-        let added = |kind: i64| {
-            let of_kind = tokens
-                .iter()
-                .enumerate()
-                .filter(move |(id, text)| type_of(*id) == kind && !text.is_empty());
-            of_kind
-                .map(|(_, text)| AddedToken::from(text.clone(), kind == CONTROL))
-                .collect::<Vec<_>>()
-        };
-        inner.add_special_tokens(&added(CONTROL));
-        inner.add_tokens(&added(USER_DEFINED));
-
-        let alphabet = byte_alphabet();
-        let bytes =
-            TokenBytes::new(
-                tokens
-                    .iter()
-                    .enumerate()
-                    .map(|(id, text)| match type_of(id) {
-                        UNKNOWN | CONTROL | UNUSED => Vec::new(),
-                        USER_DEFINED => text.clone().into_bytes(),
-                        _ => token_bytes(text, &alphabet),
-                    }),
-            );
-
-        let id = |key: &str| -> Result<Option<u32>> {
-            let Some(id) = gguf.unsigned(key) else {
-                return Ok(None);
-            };
-            let id = u32::try_from(id)
-                .ok()
-                .filter(|&id| (id as usize) < tokens.len());
-            id.map(Some)
-                .ok_or_else(|| Error::Tokenizer(format!("{key} is outside the vocabulary")))
-        };
-        let (bos, eos) = (
-            id("tokenizer.ggml.bos_token_id")?,
-            id("tokenizer.ggml.eos_token_id")?,
-        );
-        let mut stops: Vec<u32> = [
-            eos,
-            id("tokenizer.ggml.eot_token_id")?,
-            id("tokenizer.ggml.eom_token_id")?,
-        ]
-        .into_iter()
-        .flatten()
-        .collect();
-        stops.sort_unstable();
-        stops.dedup();
-        if stops.is_empty() {
-            return Err(missing("tokenizer.ggml.eos_token_id"));
-        }
-        let first = if gguf.bool("tokenizer.ggml.add_bos_token").unwrap_or(false) {
-            bos
-        } else {
-            None
-        };
-        Ok(Self {
-            inner,
-            bytes: Arc::new(bytes),
-            tokens,
-            stops,
-            first,
-            bos,
-            eos,
-        })
+    /// That of a Hugging Face folder.
+    pub(crate) fn from_folder(
+        path: &Path,
+        config: &HfConfig,
+        beside: &TokenizerConfig,
+    ) -> Result<Self> {
+        folder::read(path, config, beside)
     }
 
     /// The ids of a text. Special tokens written out in it (`<|im_start|>`) become those tokens, as a rendered chat needs.
@@ -178,6 +78,11 @@ impl Tokenizer {
         &self.stops
     }
 
+    #[cfg(test)]
+    pub(crate) fn forget_stops(&mut self) {
+        self.stops.clear();
+    }
+
     /// Number of tokens.
     pub fn vocabulary(&self) -> usize {
         self.tokens.len()
@@ -194,78 +99,6 @@ impl Tokenizer {
     }
 }
 
-fn bpe(tokens: &[String], merges: &[String], ignore_merges: bool) -> Result<BPE> {
-    let mut vocabulary = Vocab::default();
-    for (id, token) in tokens.iter().enumerate() {
-        let id = u32::try_from(id).map_err(|_| Error::Tokenizer("more than 2^32 tokens".into()))?;
-        // Of equal tokens the first is used, as in llama.cpp.
-        vocabulary.entry(token.clone()).or_insert(id);
-    }
-    let merges = merges.iter().map(|merge| {
-        let pair = merge
-            .split_once(' ')
-            .map(|(left, right)| (left.to_owned(), right.to_owned()));
-        pair.ok_or_else(|| Error::Tokenizer(format!("the merge {merge:?} is not a pair")))
-    });
-    BPE::builder()
-        .vocab_and_merges(vocabulary, merges.collect::<Result<Vec<_>>>()?)
-        .ignore_merges(ignore_merges)
-        .build()
-        .map_err(|error| Error::Tokenizer(error.to_string()))
-}
-
-/// The split before BPE for a name from the file, and whether whole words of the vocabulary skip the merges.
-fn pre_tokenizer(name: &str) -> Result<(PreTokenizerWrapper, bool)> {
-    let bytes = |use_regex| PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, true, use_regex));
-    let sequence = |first| PreTokenizerWrapper::Sequence(Sequence::new(vec![first, bytes(true)]));
-    Ok(match name {
-        "gpt-2" | "mpt" | "olmo" | "jais" | "phi-2" => (bytes(true), false),
-        "smollm" | "starcoder" | "refact" | "command-r" | "codeshell" => (
-            sequence(PreTokenizerWrapper::Digits(Digits::new(true))),
-            false,
-        ),
-        "llama3" | "llama-v3" | "llama-bpe" => {
-            let pattern = SplitPattern::Regex(LLAMA3_PATTERN.into());
-            let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false)
-                .map_err(|error| Error::Tokenizer(error.to_string()))?;
-            (
-                PreTokenizerWrapper::Sequence(Sequence::new(vec![
-                    PreTokenizerWrapper::Split(split),
-                    bytes(false),
-                ])),
-                true,
-            )
-        }
-        other => return Err(Error::Unsupported(format!("the pre-tokenizer \"{other}\""))),
-    })
-}
-
-/// GPT-2's printable character for every byte (`bytes_to_unicode` in its encoder.py), from character to byte.
-fn byte_alphabet() -> HashMap<char, u8> {
-    let printable = |byte: &u8| matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
-    let others = (0..=255u8)
-        .filter(|byte| !printable(byte))
-        .zip('\u{100}'..)
-        .map(|(byte, shown)| (shown, byte));
-    (0..=255u8)
-        .filter(printable)
-        .map(|byte| (char::from(byte), byte))
-        .chain(others)
-        .collect()
-}
-
-/// A character outside the byte alphabet stands for itself; only damaged vocabularies have such tokens.
-fn token_bytes(token: &str, alphabet: &HashMap<char, u8>) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(token.len());
-    for shown in token.chars() {
-        match alphabet.get(&shown) {
-            Some(&byte) => bytes.push(byte),
-            None => bytes.extend_from_slice(shown.encode_utf8(&mut [0; 4]).as_bytes()),
-        }
-    }
-    bytes
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -273,14 +106,6 @@ mod tests {
 
     fn tokenizer() -> Tokenizer {
         Tokenizer::from_gguf(&Gguf::parse(test_model::gguf()).expect("sound")).expect("tokenizer")
-    }
-
-    #[test]
-    fn the_byte_alphabet_covers_every_byte_once() {
-        let alphabet = byte_alphabet();
-        let bytes: std::collections::BTreeSet<u8> = alphabet.values().copied().collect();
-        assert_eq!((alphabet.len(), bytes.len()), (256, 256));
-        assert_eq!((alphabet[&'Ġ'], alphabet[&'Ċ']), (b' ', b'\n'));
     }
 
     #[test]
@@ -307,12 +132,5 @@ mod tests {
     fn merges_are_applied() {
         let ids = tokenizer().encode("the").expect("encode");
         assert_eq!(ids, [258]);
-    }
-
-    #[test]
-    fn an_unknown_pre_tokenizer_is_refused_by_name() {
-        let error = pre_tokenizer("mystery").expect_err("unknown").to_string();
-        assert_eq!(error, "the pre-tokenizer \"mystery\" is not supported yet");
-        assert!(pre_tokenizer("llama-bpe").is_ok());
     }
 }

@@ -152,24 +152,23 @@ impl Model {
         by_position.sort_by_key(|&probe| probes[probe].position);
         let mut by_position = by_position.into_iter().peekable();
         let first = claim.prompt.len() - 1;
-        let mut cache = self.llama.cache(sequence.len())?;
+        // As long as the author's might have become: that decides how positions are turned.
+        let capacity = claim.prompt.len() + claim.params.max_tokens as usize;
+        let mut reading = self.reading(sequence.len(), capacity.min(claim.context))?;
         let mut start = 0;
         for block in sequence.chunks(block.max(1)) {
             let from = first.saturating_sub(start).min(block.len());
-            self.llama
-                .forward_each(block, &mut cache, from, rows, |index, logits| {
-                    let position = start + index - first;
-                    let (at, chosen) = (position as u32, claim.ids[position]);
-                    let gap = choice.gap(logits, at, chosen)?;
-                    found.gaps[position] = thousandths(gap.gap) as u32;
-                    found.matches += u32::from(gap.is_match);
-                    while let Some(probe) =
-                        by_position.next_if(|&probe| probes[probe].position == at)
-                    {
-                        found.differences[probe] = difference(logits, chosen, probes[probe].decoy);
-                    }
-                    Ok(())
-                })?;
+            self.read_each(&mut reading, block, from, rows, |index, logits| {
+                let position = start + index - first;
+                let (at, chosen) = (position as u32, claim.ids[position]);
+                let gap = choice.gap(logits, at, chosen)?;
+                found.gaps[position] = thousandths(gap.gap) as u32;
+                found.matches += u32::from(gap.is_match);
+                while let Some(probe) = by_position.next_if(|&probe| probes[probe].position == at) {
+                    found.differences[probe] = difference(logits, chosen, probes[probe].decoy);
+                }
+                Ok(())
+            })?;
             start += block.len();
         }
         Ok(found)

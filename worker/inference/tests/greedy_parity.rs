@@ -68,13 +68,13 @@ fn model() -> Option<MutexGuard<'static, Engine>> {
     static ENGINE: OnceLock<Option<Mutex<Engine>>> = OnceLock::new();
     let engine = ENGINE.get_or_init(|| {
         let model = Model::load(&model_folder()?, LoadOptions::default()).expect("the model loads");
-        Some(Mutex::new(Engine::new(
-            model,
-            EngineOptions {
-                prompt_block: 128,
-                ..EngineOptions::default()
-            },
-        )))
+        let options = EngineOptions {
+            prompt_block: 128,
+            ..EngineOptions::default()
+        };
+        Some(Mutex::new(
+            Engine::new(model, options).expect("memory for its cache"),
+        ))
     });
     engine.as_ref().map(|engine| {
         engine

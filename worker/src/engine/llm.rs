@@ -110,7 +110,7 @@ impl Llm {
                 cache_bytes,
                 ..EngineOptions::default()
             },
-        );
+        )?;
         let keys = BTreeMap::new();
         Ok((Self { engine, keys }, root, context))
     }

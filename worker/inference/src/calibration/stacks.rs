@@ -110,7 +110,7 @@ impl Stack {
         }
         let mut model = Model::from_gguf(&self.rewrite(gguf)?, root, options, device)?;
         if self == Self::Int8Activations {
-            model.llama.round_activations();
+            model.decoder.round_activations();
         }
         Ok(model)
     }
@@ -118,14 +118,16 @@ impl Stack {
     /// The file with other weights.
     pub(crate) fn rewrite<B: AsRef<[u8]>>(self, gguf: &Gguf<B>) -> Result<Gguf<Vec<u8>>> {
         let mut metadata = gguf.metadata().clone();
-        let layers = gguf.unsigned("llama.block_count").unwrap_or(0);
+        let architecture = gguf.text("general.architecture").unwrap_or_default();
+        let block_count = format!("{architecture}.block_count");
+        let layers = gguf.unsigned(&block_count).unwrap_or(0);
         // The last layer is worth most; leaving out those before it hurts least.
         let left_out = match self {
             Self::LayersLeftOut(count) if layers > count + 1 => layers - 1 - count..layers - 1,
             _ => 0..0,
         };
         let kept = layers - (left_out.end - left_out.start);
-        metadata.insert("llama.block_count".into(), Value::Unsigned(kept));
+        metadata.insert(block_count, Value::Unsigned(kept));
         let mut parts = Vec::new();
         for (name, entry) in gguf.tensors() {
             let Some(name) = renumbered(name, &left_out) else {

@@ -6,20 +6,19 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use memmap2::Mmap;
 #[cfg(unix)]
 use memmap2::UncheckedAdvice;
-use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 use tch::{Kind, Tensor};
 
 use super::layers::{Conv2d, GroupNorm, LayerNorm, Linear};
 use super::lora::Deltas;
 use crate::error::{Error, Result};
+use crate::safetensors_files::{places, weight_files};
 
 /// Where a tensor lies.
 #[derive(Clone)]
@@ -126,15 +125,9 @@ impl Checkpoint {
     /// The weights of a part in a folder of diffusers' layout: one file, or several and their index. Full precision is
     /// preferred to half where both are there.
     pub(crate) fn open_folder(folder: &Path, name: &str) -> Result<Self> {
-        for variant in ["", ".fp16"] {
-            let path = folder.join(format!("{name}{variant}.safetensors"));
-            if path.is_file() {
-                return Self::open(&[path]);
-            }
-            let index = folder.join(format!("{name}.safetensors.index{variant}.json"));
-            if index.is_file() {
-                return Self::open(&shards(folder, &index)?);
-            }
+        let files = weight_files(folder, name)?;
+        if !files.is_empty() {
+            return Self::open(&files);
         }
         Err(Error::Checkpoint(format!(
             "there is no {name}.safetensors in {}: models in pickle files (.bin, .ckpt) are not loaded, since they can run \
@@ -351,74 +344,27 @@ fn without_ones(shape: &[i64]) -> Vec<i64> {
     shape.iter().copied().filter(|&size| size != 1).collect()
 }
 
-/// The tensors of a file, checked against its length.
+/// The tensors of a file that can be weights.
 fn entries(path: &Path) -> Result<Vec<(String, Entry)>> {
-    let file = File::open(path).map_err(Error::io(path))?;
-    // SAFETY: as with every model file, whoever changes it while it is mapped can crash this process; the folder is the
-    // operator's own.
-    let file = unsafe { Mmap::map(&file) }.map_err(Error::io(path))?;
-    let file = Arc::new(file);
-    let damaged = |what: String| Error::Damaged(format!("{}: {what}", path.display()));
-    let (header, metadata) =
-        SafeTensors::read_metadata(&file).map_err(|error| damaged(error.to_string()))?;
-    let data = header + 8;
-    let mut found = Vec::new();
-    for (name, info) in metadata.tensors() {
-        let kind = match info.dtype {
+    let places = places(path)?.into_iter().map(|(name, place)| {
+        let kind = match place.dtype {
             Dtype::F32 => Kind::Float,
             Dtype::F16 => Kind::Half,
             Dtype::BF16 => Kind::BFloat16,
             Dtype::F64 => Kind::Double,
             Dtype::I64 => Kind::Int64,
             Dtype::I32 => Kind::Int,
-            other => {
-                return Err(Error::Unsupported(format!("{name} as {other:?}")));
-            }
+            other => return Err(Error::Unsupported(format!("{name} as {other:?}"))),
         };
-        let sizes = info.shape.iter().map(|&size| i64::try_from(size));
-        let shape: Result<Vec<i64>, _> = sizes.collect();
-        let shape = shape.map_err(|_| damaged(format!("{name} has a size beyond all memory")))?;
-        let (from, to) = (data + info.data_offsets.0, data + info.data_offsets.1);
-        if to > file.len() {
-            return Err(damaged(format!("{name} ends behind the end of the file")));
-        }
         let entry = Entry {
-            file: file.clone(),
-            from,
-            to,
+            file: place.file,
+            from: place.from,
+            to: place.to,
             kind,
-            shape,
+            shape: place.shape,
             view: View::Whole,
         };
-        found.push((name.clone(), entry));
-    }
-    Ok(found)
-}
-
-/// The texts that a file's author put into its header.
-pub(crate) fn metadata(path: &Path) -> Result<std::collections::HashMap<String, String>> {
-    let file = File::open(path).map_err(Error::io(path))?;
-    // SAFETY: as in `entries`.
-    let file = unsafe { Mmap::map(&file) }.map_err(Error::io(path))?;
-    let read = SafeTensors::read_metadata(&file);
-    let (_, metadata) =
-        read.map_err(|error| Error::Damaged(format!("{}: {error}", path.display())))?;
-    Ok(metadata.metadata().clone().unwrap_or_default())
-}
-
-/// The files that an index names, each inside the folder.
-fn shards(folder: &Path, index: &Path) -> Result<Vec<PathBuf>> {
-    #[derive(serde::Deserialize)]
-    struct Index {
-        weight_map: BTreeMap<String, String>,
-    }
-    let index: Index = super::read_json(index)?;
-    let names: BTreeSet<String> = index.weight_map.into_values().collect();
-    names
-        .into_iter()
-        .map(|name| match Path::new(&name).file_name() {
-            Some(only) if only == name.as_str() => Ok(folder.join(name)),
-            _ => Err(Error::Damaged(format!("the index names the file {name:?}"))),
-        })
-        .collect()
+        Ok((name, entry))
+    });
+    places.collect()
 }

@@ -13,8 +13,8 @@ use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizers;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{AddedToken, SplitDelimiterBehavior, Tokenizer};
 
-use super::read_json;
 use crate::error::{Error, Result};
+use crate::safetensors_files::read_json;
 
 /// Words, numbers digit by digit, contractions, and runs of anything else, as CLIP was trained.
 const WORDS: &str =

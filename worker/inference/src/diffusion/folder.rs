@@ -9,13 +9,13 @@ use super::checkpoint::Checkpoint;
 use super::clip_tokenizer::ClipTokenizer;
 use super::lora::Loras;
 use super::pipeline::Parts;
-use super::read_json;
 use super::scheduler::SchedulerConfig;
 use super::text_encoder::TextEncoder;
 use super::tiny_vae::TinyVae;
 use super::unet::{Unet, UnetConfig};
 use super::vae::Vae;
 use crate::error::{Error, Result};
+use crate::safetensors_files::read_json;
 
 /// The part of `model_index.json` that matters.
 #[derive(Deserialize)]

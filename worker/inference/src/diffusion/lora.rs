@@ -248,7 +248,7 @@ struct Alphas(serde_json::Map<String, serde_json::Value>);
 
 impl Alphas {
     fn of(path: &Path) -> Result<Self> {
-        let text = super::checkpoint::metadata(path)?.remove("lora_adapter_metadata");
+        let text = crate::safetensors_files::metadata(path)?.remove("lora_adapter_metadata");
         let Some(text) = text else {
             return Ok(Self::default());
         };

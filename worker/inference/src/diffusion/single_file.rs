@@ -14,13 +14,13 @@ use super::clip_tokenizer::ClipTokenizer;
 use super::ldm::{UnetShape, open_clip_name, unet_name, unet_prefixes, vae_name};
 use super::lora::Loras;
 use super::pipeline::Parts;
-use super::read_json;
 use super::schedule::Prediction;
 use super::scheduler::SchedulerConfig;
 use super::text_encoder::{Activation, TextEncoder, TextEncoderConfig};
 use super::unet::{PerLevel, Unet, UnetConfig};
 use super::vae::{Vae, VaeConfig};
 use crate::error::{Error, Result};
+use crate::safetensors_files::read_json;
 
 /// What cannot be read off a file.
 #[derive(Debug, Clone, Default, Deserialize)]

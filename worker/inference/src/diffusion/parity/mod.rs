@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use tch::{Kind, Tensor};
 
 use super::checkpoint::Checkpoint;
-use super::read_json;
+use crate::safetensors_files::read_json;
 
 /// A fixture's file.
 fn path(name: &str) -> PathBuf {

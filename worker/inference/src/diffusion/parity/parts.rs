@@ -5,11 +5,11 @@ use tch::{Device, Kind, Tensor};
 use super::{Expected, assert_close, json, path};
 use crate::diffusion::checkpoint::Checkpoint;
 use crate::diffusion::clip_tokenizer::ClipTokenizer;
-use crate::diffusion::read_json;
 use crate::diffusion::text_encoder::TextEncoder;
 use crate::diffusion::tiny_vae::{TinyVae, TinyVaeConfig};
 use crate::diffusion::unet::{Conditions, Unet};
 use crate::diffusion::vae::Vae;
+use crate::safetensors_files::read_json;
 
 const TOLERANCE: f64 = 1e-4;
 

@@ -9,12 +9,12 @@ use crate::diffusion::folder;
 use crate::diffusion::lora::Loras;
 use crate::diffusion::picture::Picture;
 use crate::diffusion::pipeline::{ImageModel, Parts};
-use crate::diffusion::read_json;
 use crate::diffusion::request::ImageRequest;
 use crate::diffusion::scheduler::SchedulerConfig;
 use crate::diffusion::tiny_vae::TinyVae;
 use crate::diffusion::unet::Unet;
 use crate::error::Error;
+use crate::safetensors_files::read_json;
 
 /// What EMC does not offer: a second prompt for XL's second encoder, and a sample instead of the posterior's mean.
 const LEFT_OUT: [&str; 2] = ["sdxl.two_prompts", "sd15.from_image.posterior"];

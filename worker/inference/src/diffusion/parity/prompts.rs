@@ -6,8 +6,8 @@ use super::{Expected, assert_close, json, path};
 use crate::diffusion::checkpoint::Checkpoint;
 use crate::diffusion::clip_tokenizer::ClipTokenizer;
 use crate::diffusion::prompt::{Piece, chunks, parse, weighted};
-use crate::diffusion::read_json;
 use crate::diffusion::text_encoder::TextEncoder;
+use crate::safetensors_files::read_json;
 
 #[test]
 fn brackets_are_read_as_the_rule_says() {

@@ -1,0 +1,199 @@
+//! Every family against Hugging Face transformers, on tiny models with random weights
+//! (`tools/parity/text/README.md` says how they are made): the same logits and the same tokens.
+
+use std::path::{Path, PathBuf};
+
+use super::*;
+use crate::engine::{Engine, EngineOptions, Event};
+use crate::model::{LoadOptions, Model};
+use crate::safetensors_files::{places, read_json};
+use crate::sequence::SamplingParams;
+
+#[derive(serde::Deserialize)]
+struct Cases {
+    cases: Vec<Case>,
+}
+
+#[derive(serde::Deserialize)]
+struct Case {
+    name: String,
+    /// The number format of its GGUF file; none where there is no such file.
+    gguf: Option<String>,
+}
+
+/// What transformers computed for a model in one of its forms.
+struct Expected {
+    what: String,
+    path: PathBuf,
+    values: Vec<(String, Tensor)>,
+}
+
+impl Expected {
+    fn all() -> Vec<Self> {
+        let models = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/text/models");
+        let cases: Cases = read_json(&models.join("cases.json")).unwrap();
+        let mut all = Vec::new();
+        for case in cases.cases {
+            let folder = models.join(&case.name);
+            let mut values = tensors(&folder.join("expected.safetensors"));
+            all.push(Self {
+                what: case.name.clone(),
+                path: folder.clone(),
+                values: values.iter().map(copied).collect(),
+            });
+            if case.gguf.is_none() {
+                continue;
+            }
+            // The file may be unable to say all that the folder does.
+            let own = folder.join("expected_gguf.safetensors");
+            let own = if own.is_file() {
+                tensors(&own)
+            } else {
+                Vec::new()
+            };
+            values.retain(|(name, _)| own.iter().all(|(known, _)| known != name));
+            values.extend(own);
+            all.push(Self {
+                what: format!("{} in GGUF", case.name),
+                path: folder.join("model.gguf"),
+                values,
+            });
+        }
+        assert!(all.len() >= 25, "{} models", all.len());
+        all
+    }
+
+    fn tensor(&self, name: &str) -> &Tensor {
+        let found = self.values.iter().find(|(known, _)| known == name);
+        &found
+            .unwrap_or_else(|| panic!("{} has no {name}", self.what))
+            .1
+    }
+
+    fn ids(&self, name: &str) -> Vec<u32> {
+        let wide = Vec::<i64>::try_from(self.tensor(name)).unwrap();
+        wide.into_iter().map(|id| id as u32).collect()
+    }
+
+    fn logits(&self, name: &str) -> Vec<f32> {
+        Vec::try_from(self.tensor(name).reshape([-1])).unwrap()
+    }
+
+    fn model(&self) -> Model {
+        let model = Model::load(&self.path, LoadOptions::default());
+        model.unwrap_or_else(|error| panic!("{}: {error}", self.what))
+    }
+}
+
+fn tensors(path: &Path) -> Vec<(String, Tensor)> {
+    let values = places(path).unwrap().into_iter().map(|(name, place)| {
+        let kind = match place.dtype {
+            safetensors::Dtype::I64 => Kind::Int64,
+            _ => Kind::Float,
+        };
+        let data = &place.file[place.from..place.to];
+        let tensor = Tensor::f_from_data_size(data, &place.shape, kind).unwrap();
+        (name, tensor)
+    });
+    values.collect()
+}
+
+fn copied((name, tensor): &(String, Tensor)) -> (String, Tensor) {
+    (name.clone(), tensor.shallow_clone())
+}
+
+/// The logits of all positions, the ids computed in blocks.
+fn logits(model: &Model, ids: &[u32], block: usize) -> Vec<f32> {
+    let mut reading = model.reading(ids.len(), ids.len()).unwrap();
+    let mut all = Vec::new();
+    for block in ids.chunks(block) {
+        let each = |_, row: &[f32]| {
+            all.extend_from_slice(row);
+            Ok(())
+        };
+        model.read_each(&mut reading, block, 0, 1000, each).unwrap();
+    }
+    all
+}
+
+fn assert_near(found: &[f32], expected: &[f32], what: &str) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    let apart = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
+    let largest = apart.fold(0f32, f32::max);
+    assert!(largest < 1e-4, "{what}: {largest} apart");
+    let spread = expected
+        .iter()
+        .fold(0f32, |most, value| most.max(value.abs()));
+    assert!(spread > 1.0, "{what}: logits of {spread} show nothing");
+}
+
+#[test]
+fn logits_are_those_of_transformers() {
+    for expected in Expected::all() {
+        let (what, model) = (&expected.what, expected.model());
+        let prompt = expected.ids("prompt");
+        for block in [prompt.len(), 7, 1] {
+            let found = logits(&model, &prompt, block);
+            assert_near(
+                &found,
+                &expected.logits("logits"),
+                &format!("{what} by {block}"),
+            );
+        }
+        let long = expected.ids("long_prompt");
+        let last = expected.logits("long_logits_last");
+        let found = logits(&model, &long, 50);
+        assert_near(
+            &found[found.len() - last.len()..],
+            &last,
+            &format!("{what}, long"),
+        );
+    }
+}
+
+#[test]
+fn greedy_answers_are_those_of_transformers_alone_and_together() {
+    for expected in Expected::all() {
+        let (what, mut model) = (&expected.what, expected.model());
+        model.forget_stops();
+        let (prompt, greedy) = (expected.ids("prompt"), expected.ids("greedy"));
+        let mut alone = prompt.clone();
+        for &id in &greedy {
+            let logits = model.logits(&alone).unwrap();
+            let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
+            assert_eq!(
+                best,
+                Some(id as usize),
+                "{what} without a cache, after {}",
+                alone.len()
+            );
+            alone.push(id);
+        }
+        // Three sequences, of which the others begin otherwise and in mid-answer.
+        let params = |max_tokens| SamplingParams {
+            max_tokens,
+            ..SamplingParams::default()
+        };
+        let mut engine = Engine::new(model, EngineOptions::default()).unwrap();
+        let count = greedy.len() as u32;
+        let mut started = vec![engine.start(prompt.clone(), params(count)).unwrap()];
+        engine.step();
+        engine.start(prompt[3..].to_vec(), params(20)).unwrap();
+        engine.step();
+        started.push(engine.start(prompt, params(count)).unwrap());
+        let mut ended = 0;
+        while engine.in_flight() > 0 {
+            for event in engine.step() {
+                match event {
+                    Event::Finished { sequence, answer } if started.contains(&sequence) => {
+                        assert_eq!(answer.ids, greedy, "{what}");
+                        ended += 1;
+                    }
+                    Event::Failed { error, .. } => panic!("{what}: {error}"),
+                    _ => {}
+                }
+            }
+        }
+        assert_eq!(ended, 2);
+    }
+}

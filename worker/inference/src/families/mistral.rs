@@ -1,0 +1,17 @@
+//! Mistral (Jiang et al., 2023, arXiv:2310.06825): a Llama whose first release sees only a window of positions.
+//!
+//! The reference is transformers' `models/mistral/modeling_mistral.py`. In GGUF files it is a llama.
+
+use super::HfConfig;
+use crate::decoder::Config;
+use crate::error::Result;
+
+pub(super) fn of_folder(file: &HfConfig) -> Result<Config> {
+    let mut config = file.plain("mistral", 1e-6)?;
+    let window = file.size("sliding_window")?;
+    config
+        .layers
+        .iter_mut()
+        .for_each(|layer| layer.window = window);
+    Ok(config)
+}
