@@ -136,15 +136,13 @@ impl Encoder {
             )));
         }
         let rename = |name: &str| Some(name.strip_prefix("bert.").unwrap_or(name).to_owned());
-        let mut weights = Weights::of_files(&files, rename, device, kind)?;
-        // Of no use to embeddings.
-        for name in [
-            "pooler.dense.weight",
-            "pooler.dense.bias",
-            "embeddings.position_ids",
-        ] {
-            weights.ignore(name);
-        }
+        // What serves other purposes than embeddings.
+        let superfluous = |name: &str| {
+            let others = ["pooler.dense.", "embeddings.position_ids", "cls."];
+            let name = name.strip_prefix("bert.").unwrap_or(name);
+            others.iter().any(|other| name.starts_with(other))
+        };
+        let weights = Weights::of_files(&files, rename, superfluous, device, kind)?;
         let encoder = Self::of_weights(folder, &config, weights, root, options.context)?;
         let seconds = begin.elapsed().as_secs_f64();
         tracing::info!(folder = %folder.display(), device = %options.device, seconds, "encoder loaded");
@@ -431,3 +429,7 @@ fn after(folder: &Path) -> Result<(Pooling, bool)> {
     }
     Ok((pooling, is_normalised))
 }
+
+#[cfg(test)]
+#[path = "encoder_tests.rs"]
+mod tests;

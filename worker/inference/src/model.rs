@@ -80,6 +80,14 @@ pub(crate) struct Reading {
     cache: Cache,
 }
 
+impl Reading {
+    /// Tokens read so far.
+    #[cfg(test)]
+    pub(crate) fn used(&self) -> usize {
+        self.cache.used()
+    }
+}
+
 /// What both kinds of files say of a model.
 struct Opened {
     name: String,
@@ -401,7 +409,9 @@ fn from_folder(
     let config = families::of_folder(&file)?;
     let post_norms = config.post_norms;
     let rename = |name: &str| families::weight_name(name, post_norms);
-    let mut weights = Weights::of_files(files, rename, device, kind)?;
+    // Old files hold the frequencies of the rotary positions, which follow from the description.
+    let superfluous = |name: &str| name.ends_with(".rotary_emb.inv_freq");
+    let mut weights = Weights::of_files(files, rename, superfluous, device, kind)?;
     // Some files hold the embedding once more as the output matrix.
     if file
         .flag("tie_word_embeddings")?

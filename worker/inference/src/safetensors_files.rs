@@ -124,3 +124,19 @@ pub(crate) fn find_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
         false => Ok(None),
     }
 }
+
+/// All tensors of a file of 64-bit integers and floats, by name.
+#[cfg(test)]
+pub(crate) fn tensors(path: &Path) -> BTreeMap<String, tch::Tensor> {
+    let all = places(path).unwrap_or_else(|error| panic!("{error}"));
+    let values = all.into_iter().map(|(name, place)| {
+        let kind = match place.dtype {
+            Dtype::I64 => tch::Kind::Int64,
+            Dtype::F32 => tch::Kind::Float,
+            other => panic!("{name} is {other:?}"),
+        };
+        let data = &place.file[place.from..place.to];
+        (name, tch::Tensor::from_data_size(data, &place.shape, kind))
+    });
+    values.collect()
+}

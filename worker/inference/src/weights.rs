@@ -55,16 +55,20 @@ impl Weights {
         Self::new(tensors.collect(), device, kind)
     }
 
-    /// Those of safetensors files, called by new names; an error where one has none.
+    /// Those of safetensors files, called by new names; an error where one has none. Of no use are `superfluous` ones.
     pub(crate) fn of_files(
         files: &[PathBuf],
         rename: impl Fn(&str) -> Option<String>,
+        superfluous: impl Fn(&str) -> bool,
         device: tch::Device,
         kind: Kind,
     ) -> Result<Self> {
         let mut tensors = BTreeMap::new();
         for path in files {
             for (name, place) in places(path)? {
+                if superfluous(&name) {
+                    continue;
+                }
                 let Some(known) = rename(&name) else {
                     return Err(unknown(path, &name));
                 };
@@ -72,7 +76,6 @@ impl Weights {
                     Dtype::F32 => BlockType::F32,
                     Dtype::F16 => BlockType::F16,
                     Dtype::BF16 => BlockType::BF16,
-                    // Positions and the like, which nothing is computed with.
                     other => return Err(Error::Unsupported(format!("{name} as {other:?}"))),
                 };
                 let region = Region::new(place.file, place.from, place.to - place.from);

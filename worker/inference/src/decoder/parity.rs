@@ -1,12 +1,13 @@
 //! Every family against Hugging Face transformers, on tiny models with random weights
 //! (`tools/parity/text/README.md` says how they are made): the same logits and the same tokens.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use super::*;
 use crate::engine::{Engine, EngineOptions, Event};
 use crate::model::{LoadOptions, Model};
-use crate::safetensors_files::{places, read_json};
+use crate::safetensors_files::{read_json, tensors};
 use crate::sequence::SamplingParams;
 
 #[derive(serde::Deserialize)]
@@ -25,7 +26,7 @@ struct Case {
 struct Expected {
     what: String,
     path: PathBuf,
-    values: Vec<(String, Tensor)>,
+    values: BTreeMap<String, Tensor>,
 }
 
 impl Expected {
@@ -35,24 +36,21 @@ impl Expected {
         let mut all = Vec::new();
         for case in cases.cases {
             let folder = models.join(&case.name);
-            let mut values = tensors(&folder.join("expected.safetensors"));
+            let values = || tensors(&folder.join("expected.safetensors"));
             all.push(Self {
                 what: case.name.clone(),
                 path: folder.clone(),
-                values: values.iter().map(copied).collect(),
+                values: values(),
             });
             if case.gguf.is_none() {
                 continue;
             }
+            let mut values = values();
             // The file may be unable to say all that the folder does.
             let own = folder.join("expected_gguf.safetensors");
-            let own = if own.is_file() {
-                tensors(&own)
-            } else {
-                Vec::new()
-            };
-            values.retain(|(name, _)| own.iter().all(|(known, _)| known != name));
-            values.extend(own);
+            if own.is_file() {
+                values.extend(tensors(&own));
+            }
             all.push(Self {
                 what: format!("{} in GGUF", case.name),
                 path: folder.join("model.gguf"),
@@ -64,10 +62,8 @@ impl Expected {
     }
 
     fn tensor(&self, name: &str) -> &Tensor {
-        let found = self.values.iter().find(|(known, _)| known == name);
-        &found
-            .unwrap_or_else(|| panic!("{} has no {name}", self.what))
-            .1
+        let found = self.values.get(name);
+        found.unwrap_or_else(|| panic!("{} has no {name}", self.what))
     }
 
     fn ids(&self, name: &str) -> Vec<u32> {
@@ -83,23 +79,6 @@ impl Expected {
         let model = Model::load(&self.path, LoadOptions::default());
         model.unwrap_or_else(|error| panic!("{}: {error}", self.what))
     }
-}
-
-fn tensors(path: &Path) -> Vec<(String, Tensor)> {
-    let values = places(path).unwrap().into_iter().map(|(name, place)| {
-        let kind = match place.dtype {
-            safetensors::Dtype::I64 => Kind::Int64,
-            _ => Kind::Float,
-        };
-        let data = &place.file[place.from..place.to];
-        let tensor = Tensor::f_from_data_size(data, &place.shape, kind).unwrap();
-        (name, tensor)
-    });
-    values.collect()
-}
-
-fn copied((name, tensor): &(String, Tensor)) -> (String, Tensor) {
-    (name.clone(), tensor.shallow_clone())
 }
 
 /// The logits of all positions, the ids computed in blocks.
@@ -196,4 +175,45 @@ fn greedy_answers_are_those_of_transformers_alone_and_together() {
         }
         assert_eq!(ended, 2);
     }
+}
+
+#[test]
+fn sequences_that_stay_short_are_turned_by_the_factors_for_short_ones() {
+    let both = Expected::all();
+    let long = both
+        .iter()
+        .filter(|one| one.values.contains_key("short_prompt"));
+    let mut count = 0;
+    for expected in long {
+        count += 1;
+        let (what, mut model) = (&expected.what, expected.model());
+        model.forget_stops();
+        let prompt = expected.ids("short_prompt");
+        assert_near(
+            &logits(&model, &prompt, 5),
+            &expected.logits("short_logits"),
+            what,
+        );
+        let greedy = expected.ids("short_greedy");
+        let params = |max_tokens| SamplingParams {
+            max_tokens,
+            ..SamplingParams::default()
+        };
+        let answer = model.generate(prompt.clone(), params(greedy.len() as u32), |_, _| {});
+        assert_eq!(answer.unwrap().ids, greedy, "{what}");
+        // One that may become longer has the others from its first token on, and so no key has to be changed later.
+        let answer = model
+            .generate(prompt.clone(), params(24), |_, _| {})
+            .unwrap();
+        let whole = [prompt.as_slice(), &answer.ids].concat();
+        let mut reading = model.reading(whole.len(), prompt.len() + 24).unwrap();
+        for (&id, next) in whole.iter().zip(&whole[1..]).take(whole.len() - 1) {
+            let logits = model.read(&mut reading, &[id]).unwrap();
+            if reading.used() >= prompt.len() {
+                let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
+                assert_eq!(best, Some(*next as usize), "{what} at {}", reading.used());
+            }
+        }
+    }
+    assert_eq!(count, 2);
 }

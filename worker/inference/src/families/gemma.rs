@@ -6,6 +6,7 @@
 
 use super::HfConfig;
 use super::gguf_config::GgufConfig;
+use super::hf_config::Defaults;
 use crate::decoder::{Activation, Config, LayerKind, Layout, Rotary, Scaling};
 use crate::error::{Error, Result};
 
@@ -24,10 +25,11 @@ pub(super) fn of_folder(file: &HfConfig) -> Result<Config> {
     if activation != "gelu_pytorch_tanh" {
         return Err(Error::Unsupported(format!("the activation {activation}")));
     }
-    let mut sizes = file.sizes(1e-6)?;
-    if file.size("head_dim")?.is_none() {
-        sizes.head_width = 256;
-    }
+    let sizes = file.sizes(Defaults {
+        kv_heads: Some(4),
+        head_width: Some(256),
+        ..Defaults::LLAMA
+    })?;
     let head_width = sizes.head_width;
     let (global, local) = match file.object("rope_parameters") {
         Some(both) => {
@@ -94,7 +96,7 @@ pub(super) fn of_gguf(file: &GgufConfig<'_>) -> Result<Config> {
     }
     config.attention_cap = file.float("attn_logit_softcapping");
     config.logit_cap = file.float("final_logit_softcapping");
-    let window = file.size("attention.sliding_window")?.unwrap_or(WINDOW);
+    let window = file.window()?.unwrap_or(WINDOW);
     let pattern = file.size("attention.sliding_window_pattern")?;
     set_windows(
         &mut config,

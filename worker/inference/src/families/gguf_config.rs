@@ -67,6 +67,14 @@ impl<'a> GgufConfig<'a> {
         }
     }
 
+    /// A window of positions; 0 stands for none.
+    pub(super) fn window(&self) -> Result<Option<i64>> {
+        match self.number("attention.sliding_window") {
+            None | Some(0) => Ok(None),
+            Some(_) => self.size("attention.sliding_window"),
+        }
+    }
+
     /// True if the file has this weight.
     pub(super) fn has(&self, weight: &str) -> bool {
         self.weights.has(weight)

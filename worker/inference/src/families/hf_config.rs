@@ -84,6 +84,14 @@ impl HfConfig {
         Some(Self { values })
     }
 
+    /// A window of positions: absent where the file says null, and `silent` where it says nothing.
+    pub(super) fn window(&self, silent: Option<i64>) -> Result<Option<i64>> {
+        match self.values.get("sliding_window") {
+            Some(_) => self.size("sliding_window"),
+            None => Ok(silent),
+        }
+    }
+
     /// A list of texts, if there is one.
     pub(crate) fn texts(&self, key: &str) -> Result<Option<Vec<&str>>> {
         let Some(value) = self.value(key) else {
@@ -122,18 +130,18 @@ impl HfConfig {
     }
 
     /// A decoder like LLaMA with the sizes that all families call alike.
-    pub(super) fn plain(&self, family: &'static str, epsilon: f64) -> Result<Config> {
+    pub(super) fn plain(&self, family: &'static str, defaults: Defaults) -> Result<Config> {
         let activation = self.text("hidden_act").unwrap_or("silu");
         if activation != "silu" {
             return Err(Error::Unsupported(format!("the activation {activation}")));
         }
-        let sizes = self.sizes(epsilon)?;
+        let sizes = self.sizes(defaults)?;
         let rotary = self.rotary(sizes.head_width, 10_000.0)?;
         Ok(Config::plain(family, sizes, rotary))
     }
 
     /// The sizes that all families call alike.
-    pub(super) fn sizes(&self, epsilon: f64) -> Result<Sizes> {
+    pub(super) fn sizes(&self, defaults: Defaults) -> Result<Sizes> {
         let (width, heads) = (
             self.needed("hidden_size")?,
             self.needed("num_attention_heads")?,
@@ -144,10 +152,13 @@ impl HfConfig {
             width,
             feed_forward: self.needed("intermediate_size")?,
             heads,
-            kv_heads: self.size("num_key_value_heads")?.unwrap_or(heads),
-            head_width: head_width.unwrap_or(width / heads),
+            kv_heads: match self.size("num_key_value_heads")? {
+                Some(kv_heads) => kv_heads,
+                None => defaults.kv_heads.unwrap_or(heads),
+            },
+            head_width: head_width.or(defaults.head_width).unwrap_or(width / heads),
             context: self.needed("max_position_embeddings")? as usize,
-            epsilon: self.float("rms_norm_eps")?.unwrap_or(epsilon),
+            epsilon: self.float("rms_norm_eps")?.unwrap_or(defaults.epsilon),
         })
     }
 
@@ -213,9 +224,9 @@ impl HfConfig {
 
     fn long(&self, parameters: &Self) -> Result<Scaling> {
         let key = "original_max_position_embeddings";
-        let original = match parameters.size(key)? {
-            Some(original) => original,
-            None => self.needed(key)?,
+        let original = match (self.size(key)?, parameters.size(key)?) {
+            (Some(original), _) | (None, Some(original)) => original,
+            (None, None) => self.needed(key)?,
         };
         let factors = |key: &str| -> Result<Vec<f64>> {
             let missing = || Error::Checkpoint(format!("the rope scaling has no {key}"));
@@ -233,6 +244,26 @@ impl HfConfig {
             magnitude,
         })
     }
+}
+
+/// What a family takes where its file is silent.
+#[derive(Clone, Copy)]
+pub(super) struct Defaults {
+    /// Added to the mean square in norms.
+    pub epsilon: f64,
+    /// As many as there are query heads where `None`.
+    pub kv_heads: Option<i64>,
+    /// The width of the model divided by its heads where `None`.
+    pub head_width: Option<i64>,
+}
+
+impl Defaults {
+    /// Those of Llama.
+    pub(super) const LLAMA: Self = Self {
+        epsilon: 1e-6,
+        kv_heads: None,
+        head_width: None,
+    };
 }
 
 /// What a model whose context was stretched by a factor multiplies turned numbers with (Ding et al., 2024,

@@ -5,11 +5,12 @@
 
 use super::HfConfig;
 use super::gguf_config::GgufConfig;
+use super::hf_config::Defaults;
 use crate::decoder::{Config, Layout};
 use crate::error::Result;
 
 pub(super) fn of_folder(file: &HfConfig) -> Result<Config> {
-    let mut config = file.plain("llama", 1e-6)?;
+    let mut config = file.plain("llama", Defaults::LLAMA)?;
     let biased = file.flag("attention_bias")?.unwrap_or(false);
     (config.qkv_bias, config.output_bias) = (biased, biased);
     config.feed_forward_bias = file.flag("mlp_bias")?.unwrap_or(false);
@@ -21,7 +22,7 @@ pub(super) fn of_gguf(file: &GgufConfig<'_>) -> Result<Config> {
     config.qkv_bias = file.has("blk.0.attn_q.bias");
     config.output_bias = file.has("blk.0.attn_output.bias");
     config.feed_forward_bias = file.has("blk.0.ffn_down.bias");
-    let window = file.size("attention.sliding_window")?;
+    let window = file.window()?;
     config
         .layers
         .iter_mut()

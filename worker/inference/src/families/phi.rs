@@ -8,13 +8,18 @@
 
 use super::HfConfig;
 use super::gguf_config::GgufConfig;
-use super::hf_config::long_magnitude;
+use super::hf_config::{Defaults, long_magnitude};
 use crate::decoder::{Config, Layout, Scaling};
 use crate::error::{Error, Result};
 
+const DEFAULTS: Defaults = Defaults {
+    epsilon: 1e-5,
+    ..Defaults::LLAMA
+};
+
 pub(super) fn of_folder(file: &HfConfig) -> Result<Config> {
-    let mut config = file.plain("phi3", 1e-5)?;
-    let window = file.size("sliding_window")?;
+    let mut config = file.plain("phi3", DEFAULTS)?;
+    let window = file.window(None)?;
     config
         .layers
         .iter_mut()
@@ -24,7 +29,7 @@ pub(super) fn of_folder(file: &HfConfig) -> Result<Config> {
 
 pub(super) fn of_gguf(file: &GgufConfig<'_>) -> Result<Config> {
     let mut config = file.plain("phi3", Layout::Halves)?;
-    let window = file.size("attention.sliding_window")?;
+    let window = file.window()?;
     config
         .layers
         .iter_mut()

@@ -5,24 +5,29 @@
 
 use super::HfConfig;
 use super::gguf_config::GgufConfig;
+use super::hf_config::Defaults;
 use crate::decoder::{Config, Layout};
 use crate::error::Result;
 
+const DEFAULTS: Defaults = Defaults {
+    kv_heads: Some(32),
+    ..Defaults::LLAMA
+};
+
 pub(super) fn qwen2_of_folder(file: &HfConfig) -> Result<Config> {
-    let mut config = file.plain("qwen2", 1e-6)?;
+    let mut config = file.plain("qwen2", DEFAULTS)?;
     config.qkv_bias = true;
     windows(file, &mut config)?;
     Ok(config)
 }
 
 pub(super) fn qwen3_of_folder(file: &HfConfig) -> Result<Config> {
-    let mut config = file.plain("qwen3", 1e-6)?;
-    // Unlike its relatives, it does not divide the width where the file is silent.
-    if file.size("head_dim")?.is_none() {
-        config.head_width = 128;
-        config.attention_scale = (config.head_width as f64).powf(-0.5);
-        config.rotaries = vec![file.rotary(config.head_width, 10_000.0)?];
-    }
+    let defaults = Defaults {
+        // Unlike its relatives, it does not divide the width where the file is silent.
+        head_width: Some(128),
+        ..DEFAULTS
+    };
+    let mut config = file.plain("qwen3", defaults)?;
     config.head_norms = true;
     let biased = file.flag("attention_bias")?.unwrap_or(false);
     (config.qkv_bias, config.output_bias) = (biased, biased);

@@ -106,7 +106,7 @@ impl Packing {
             BlockType::Q8_0 => Some(Self::Q8_0),
             BlockType::Q4_0 => Some(Self::Q4_0),
             BlockType::Q4_1 => Some(Self::Q4_1),
-            BlockType::F32 | BlockType::F16 | BlockType::BF16 => None,
+            _ => None,
         }
     }
 
