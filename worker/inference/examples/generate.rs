@@ -10,7 +10,9 @@ use std::time::Instant;
 
 use anyhow::Result;
 use clap::Parser;
-use emc_inference::{ChatMessage, DType, Device, LoadOptions, Model, SamplingParams, benchmark};
+use emc_inference::{
+    Activations, ChatMessage, DType, Device, LoadOptions, Model, SamplingParams, benchmark,
+};
 
 /// Answers one prompt with a model from disk.
 #[derive(Parser)]
@@ -30,6 +32,9 @@ struct Arguments {
     /// Number format: f32 or bf16.
     #[arg(long, default_value = "f32")]
     dtype: DType,
+    /// How exactly packed weights are multiplied on the CPU: exact, 16 or 8 bits.
+    #[arg(long, default_value = "16")]
+    activations: Activations,
     /// Threads on the CPU; one per core unless given.
     #[arg(long)]
     threads: Option<usize>,
@@ -56,6 +61,7 @@ fn main() -> Result<()> {
     let options = LoadOptions {
         device: arguments.device,
         dtype: arguments.dtype,
+        activations: arguments.activations,
         context: None,
     };
     let model = Model::load(&arguments.model, options)?;

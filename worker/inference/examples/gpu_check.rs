@@ -151,6 +151,7 @@ fn text(arguments: &Arguments, report: &mut Report) -> Result<()> {
             device,
             dtype,
             context: Some(1_024),
+            ..LoadOptions::default()
         };
         Model::load(&arguments.model, options)
     };

@@ -81,7 +81,7 @@ fn answers_of_all(
         answers.extend(answers::of_stack(&model, name, stack, options)?);
     }
     progress("answers of other cheats");
-    let model = Stack::Packed.load(&options.model)?;
+    let model = Stack::Usual.load(&options.model)?;
     let altered = answers::altered(&model, &answers, options)?;
     answers.extend(altered);
     Ok(answers)

@@ -534,11 +534,11 @@ mod tests {
     #[test]
     fn a_type_that_is_not_built_yet_is_named() {
         let mut file = test_model::header(0, 1);
-        test_model::push_tensor(&mut file, "x", &[256], 12, 0);
-        let error = Gguf::parse(file).expect_err("Q4_K is not supported");
+        test_model::push_tensor(&mut file, "x", &[256], 16, 0);
+        let error = Gguf::parse(file).expect_err("IQ2_XXS is not supported");
         assert_eq!(
             error.to_string(),
-            "type Q4_K of tensor x is not supported yet"
+            "type IQ2_XXS of tensor x is not supported yet"
         );
     }
 

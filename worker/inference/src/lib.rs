@@ -41,6 +41,7 @@ pub mod quantised;
 mod safetensors_files;
 pub mod sampler;
 mod sequence;
+mod slices;
 #[cfg(test)]
 mod test_model;
 mod threads;
@@ -55,6 +56,7 @@ pub use encoder::{Embedding, Encoder, EncoderInfo, Pooling};
 pub use engine::{Engine, EngineOptions, Event, SequenceId};
 pub use error::{Error, Result};
 pub use gap::Gap;
+pub use linear::Activations;
 pub use model::{LoadOptions, Model, ModelInfo, ModelText};
 pub use model_root::{ModelFile, ModelRoot, model_root, root_of};
 pub use sequence::{

@@ -13,6 +13,7 @@ use crate::device::{DType, Device};
 use crate::error::{Error, Result};
 use crate::families::{self, HfConfig};
 use crate::gguf::Gguf;
+use crate::linear::Activations;
 use crate::model_root::{ModelRoot, model_root};
 use crate::safetensors_files::weight_files;
 use crate::tokenizer::{Tokenizer, TokenizerConfig};
@@ -28,6 +29,8 @@ pub struct LoadOptions {
     pub device: Device,
     /// In which number format.
     pub dtype: DType,
+    /// How exactly activations are multiplied with packed weights on the CPU in f32.
+    pub activations: Activations,
     /// Tokens that prompt and answer may have together; the model's own limit where `None`, and never above it.
     pub context: Option<usize>,
 }
@@ -170,6 +173,7 @@ impl Model {
         let cache_bytes_per_token = config.cache_elements() * options.dtype.bytes();
         let family = config.family.to_owned();
         let (parameters, quantisation) = (weights.parameters(), weights.quantisation());
+        let weights = weights.with(options.activations);
         let decoder = Decoder::load(config, weights, vocabulary, context)?;
         let info = ModelInfo {
             name,

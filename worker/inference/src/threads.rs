@@ -109,6 +109,11 @@ impl Team {
         }
     }
 
+    /// How many threads work, the caller's among them.
+    pub(crate) fn threads(&self) -> usize {
+        self.helpers.len() + 1
+    }
+
     /// Calls `work` once for each piece from 0 to `pieces`, on several threads at once, and returns when all is done.
     pub(crate) fn run(&self, pieces: usize, work: &(dyn Fn(usize) + Sync)) {
         let alone = self.helpers.is_empty() || pieces < 2;

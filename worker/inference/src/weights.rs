@@ -9,7 +9,8 @@ use tch::{Kind, Tensor};
 
 use crate::error::{Error, Result};
 use crate::gguf::{Gguf, Region};
-use crate::linear::{Linear, Packed};
+use crate::kernels::Arena;
+use crate::linear::{Activations, Linear, Packed};
 use crate::quantised::BlockType;
 use crate::safetensors_files::places;
 
@@ -34,6 +35,9 @@ pub(crate) struct Weights {
     tensors: BTreeMap<String, Stored>,
     device: tch::Device,
     kind: Kind,
+    activations: Activations,
+    /// Where matrices are laid out anew.
+    arena: Arena,
     unread: RefCell<BTreeSet<String>>,
 }
 
@@ -101,6 +105,16 @@ impl Weights {
             tensors,
             device,
             kind,
+            activations: Activations::default(),
+            arena: Arena::default(),
+        }
+    }
+
+    /// The same, multiplied with activations as exact as this.
+    pub(crate) fn with(self, activations: Activations) -> Self {
+        Self {
+            activations,
+            ..self
         }
     }
 
@@ -171,7 +185,7 @@ impl Weights {
             && self.kind == Kind::Float
             && let Some(packed) = Packed::new(parts, columns as usize)
         {
-            return Ok(Linear::Packed(packed));
+            return Ok(packed.interleaved(self.activations, &self.arena));
         }
         let parts = names.iter().zip(rows);
         let parts = parts.map(|(name, &rows)| self.get(name, &[rows, columns]));

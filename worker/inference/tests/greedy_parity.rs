@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
 use emc_inference::{
-    Answer, ChatMessage, Claim, Engine, EngineOptions, Event, FinishReason, LoadOptions, Model,
-    Probe, SamplingParams,
+    Activations, Answer, ChatMessage, Claim, Engine, EngineOptions, Event, FinishReason,
+    LoadOptions, Model, Probe, SamplingParams,
 };
 use serde::Deserialize;
 
@@ -198,9 +198,25 @@ fn answers_made_side_by_side_with_prompts_in_blocks_are_the_same() {
 
 #[test]
 fn the_first_logits_are_the_reference_s() {
-    let Some(engine) = model() else { return };
+    let Some(folder) = model_folder() else {
+        return;
+    };
+    let options = LoadOptions {
+        activations: Activations::Exact,
+        ..LoadOptions::default()
+    };
+    let exact = Model::load(&folder, options).expect("the model loads");
+    let engine = model().expect("the model is there");
     for case in fixture().cases {
-        let logits = engine.model().logits(&case.prompt_ids).expect("computes");
+        let logits = exact.logits(&case.prompt_ids).expect("computes");
+        let usual = engine.model().logits(&case.prompt_ids).expect("computes");
+        let apart = logits.iter().zip(&usual).map(|(a, b)| (a - b).abs());
+        let largest = apart.fold(0f32, f32::max);
+        assert!(
+            largest < 0.02,
+            "{}: {largest} by 16-bit activations",
+            case.name
+        );
         for &(id, wanted) in &case.first_top_logits {
             let seen = logits[id as usize];
             // Both sides are f32; they sum in different orders.

@@ -94,6 +94,7 @@ impl Llm {
             device: options.device,
             dtype: options.dtype,
             context: options.context.map(|context| context as usize),
+            ..LoadOptions::default()
         };
         let model = Model::load(&options.path, load)?;
         let info = model.info();

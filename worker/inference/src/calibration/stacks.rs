@@ -1,7 +1,6 @@
 //! Ways to compute a model, honest and not, made from its file by rewriting weights.
 //!
-//! A rewritten file goes through the engine like any other: nothing of the engine knows of calibration but the rounding
-//! of activations.
+//! A rewritten file goes through the engine like any other: nothing of the engine knows of calibration.
 
 use std::path::Path;
 
@@ -11,6 +10,7 @@ use super::Kind;
 use crate::device::DType;
 use crate::error::{Error, Result};
 use crate::gguf::{Gguf, Value};
+use crate::linear::Activations;
 use crate::model::{LoadOptions, Model, gguf_file};
 use crate::model_root::model_root;
 use crate::quantised::BlockType;
@@ -18,15 +18,17 @@ use crate::quantised::BlockType;
 /// A way to compute a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stack {
-    /// The engine as workers use it on the CPU: weights as they are in the file, f32 activations.
-    Packed,
-    /// Weights expanded to f32, libtorch's multiplication for everything.
-    Dense,
+    /// The engine as workers use it on the CPU: weights as they are in the file, activations rounded to 16 bits where the
+    /// processor multiplies integers.
+    Usual,
+    /// Activations in f32.
+    Exact,
     /// Weights, activations and cache in bf16.
     Bf16,
     /// Weights rounded to 8 bits with one scale a row.
     Int8Weights,
-    /// Activations rounded to 8 bits before every product, as llama.cpp does on CPUs.
+    /// Activations rounded to 8 bits, as llama.cpp does on CPUs; as exact as `Exact` where the processor does not multiply
+    /// integers.
     Int8Activations,
     /// Weights rounded to so many bits, with a scale and a minimum for every 32.
     FewBits(u32),
@@ -40,19 +42,18 @@ impl Stack {
     /// What a validator may honestly compute with.
     pub(crate) fn honest() -> [(&'static str, Self); 5] {
         [
-            ("f32 packed", Self::Packed),
-            ("f32 dense", Self::Dense),
+            ("16-bit activations", Self::Usual),
+            ("f32 activations", Self::Exact),
             ("bf16", Self::Bf16),
             ("int8 weights", Self::Int8Weights),
-            ("int8 activations", Self::Int8Activations),
+            ("8-bit activations", Self::Int8Activations),
         ]
     }
 
-    /// Those that check answers. Reading a prompt, packed weights are expanded and multiplied by libtorch, so that the
-    /// first two are one and the same there.
+    /// Those that check answers. The first two differ by less than a hundredth of a logit.
     pub(crate) fn verifiers() -> impl Iterator<Item = (&'static str, Self)> {
         let all = Self::honest().into_iter();
-        all.filter(|(_, stack)| *stack != Self::Dense)
+        all.filter(|(_, stack)| *stack != Self::Exact)
     }
 
     /// Everything that makes answers by another computation.
@@ -70,7 +71,7 @@ impl Stack {
 
     pub(crate) fn kind(self) -> Kind {
         match self {
-            Self::Packed | Self::Dense | Self::Bf16 | Self::Int8Weights | Self::Int8Activations => {
+            Self::Usual | Self::Exact | Self::Bf16 | Self::Int8Weights | Self::Int8Activations => {
                 Kind::Honest
             }
             Self::Int4Again => Kind::Between,
@@ -79,9 +80,9 @@ impl Stack {
     }
 
     /// Whether terms are found from its answers. All others answer only the prompts that are held out: nothing is to be
-    /// learnt from cheats, and the packed kernels and libtorch differ by less than a thousandth of a logit.
+    /// learnt from cheats, and the first two differ by less than a hundredth of a logit.
     pub(crate) fn is_fitted(self) -> bool {
-        self.kind() == Kind::Honest && self != Self::Dense
+        self.kind() == Kind::Honest && self != Self::Exact
     }
 
     /// Loads the model at `path` so that it computes in this way.
@@ -96,23 +97,25 @@ impl Stack {
         path: &Path,
     ) -> Result<Model> {
         let options = LoadOptions {
-            dtype: if self == Self::Bf16 {
-                DType::Bf16
-            } else {
-                DType::F32
+            dtype: match self {
+                Self::Bf16 => DType::Bf16,
+                _ => DType::F32,
+            },
+            activations: match self {
+                Self::Exact => Activations::Exact,
+                Self::Int8Activations => Activations::Bits8,
+                _ => Activations::Bits16,
             },
             ..LoadOptions::default()
         };
         let root = model_root(path)?;
         let device = options.device.open()?;
-        if matches!(self, Self::Packed | Self::Bf16) {
-            return Model::from_gguf(gguf, root, options, device);
+        match self {
+            Self::Usual | Self::Exact | Self::Bf16 | Self::Int8Activations => {
+                Model::from_gguf(gguf, root, options, device)
+            }
+            _ => Model::from_gguf(&self.rewrite(gguf)?, root, options, device),
         }
-        let mut model = Model::from_gguf(&self.rewrite(gguf)?, root, options, device)?;
-        if self == Self::Int8Activations {
-            model.decoder.round_activations();
-        }
-        Ok(model)
     }
 
     /// The file with other weights.
@@ -139,9 +142,6 @@ impl Stack {
             // The embedding is packed more finely in such files, and cheats leave it so: it costs them little.
             let is_inner = is_matrix && name.starts_with("blk.");
             let (block_type, data) = match self {
-                Self::Dense | Self::Int8Activations => {
-                    (BlockType::F32, floats(&entry.block_type.expand(data)))
-                }
                 Self::Int8Weights if is_matrix => (
                     BlockType::Q8_0,
                     int8_rows(&entry.block_type.expand(data), columns),
@@ -176,13 +176,6 @@ fn renumbered(name: &str, left_out: &std::ops::Range<u64>) -> Option<String> {
         }
         _ => Some(name.to_owned()),
     }
-}
-
-fn floats(values: &[f32]) -> Vec<u8> {
-    values
-        .iter()
-        .flat_map(|value| value.to_le_bytes())
-        .collect()
 }
 
 /// Q8_0 whose blocks of one row share one scale.
@@ -327,13 +320,13 @@ mod tests {
             let model = stack.of_file(&gguf, folder.path()).expect("loads");
             model.logits(&[5, 9, 40, 41, 7, 8]).expect("computes")
         };
-        let exact = logits(Stack::Packed);
+        let exact = logits(Stack::Usual);
         let distance = |stack| {
             let pairs = logits(stack).into_iter().zip(&exact);
             pairs.map(|(a, b)| (a - b).abs()).fold(0f32, f32::max)
         };
-        assert!(distance(Stack::Dense) < 1e-3);
-        let near = [Stack::Bf16, Stack::Int8Weights, Stack::Int8Activations].map(distance);
+        assert!(distance(Stack::Exact) < 1e-3);
+        let near = [Stack::Bf16, Stack::Int8Weights].map(distance);
         assert!(near.iter().all(|&d| d > 1e-4 && d < 1.0), "{near:?}");
         assert!(distance(Stack::FewBits(2)) > near.into_iter().fold(0.0, f32::max));
     }

@@ -78,7 +78,7 @@ fn a_calibration_runs_from_end_to_end() {
             .expect("it was judged")
     };
     // Found with these very votes.
-    let packed = judged("f32 packed");
+    let packed = judged("16-bit activations");
     assert_eq!(
         (packed.known.votes, packed.known.within),
         (3 * 2 * 4, 3 * 2 * 4)
@@ -95,7 +95,7 @@ fn a_calibration_runs_from_end_to_end() {
         .iter()
         .find(|row| row.author == row.verifier)
         .expect("a row");
-    assert!(own.largest_milli <= 1 || own.author != "f32 packed");
+    assert!(own.largest_milli <= 1 || own.author != "16-bit activations");
     let table = report.to_string();
     assert!(table.contains("| two layers left out | sampled |") && table.contains("Tolerance"));
     serde_json::to_string(&report).expect("serialises");

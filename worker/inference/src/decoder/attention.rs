@@ -1,11 +1,21 @@
 //! Attention of several sequences at once: each token looks at its own sequence's keys and values in the pool.
 
+use std::cell::RefCell;
+
 use tch::{Kind, Tensor};
 
 use super::config::Config;
 use super::rotary::{Layout, Table};
-use super::{Layer, Part, steps};
+use super::{Layer, PAGE, Part, steps};
 use crate::error::{Error, Result};
+use crate::kernels::steps as passes;
+use crate::slices::{self, Places, floats};
+use crate::threads::team;
+
+thread_local! {
+    /// How well a query matches each position.
+    static SCORES: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
 
 /// What all layers need to know of the rows that are computed together.
 pub(super) struct Rows<'a> {
@@ -15,6 +25,8 @@ pub(super) struct Rows<'a> {
     /// Each row's position in its sequence.
     positions: Vec<i64>,
     /// Each row's place in the pool.
+    places: Vec<usize>,
+    /// The same, where the model computes.
     slots: Tensor,
     device: tch::Device,
     kind: Kind,
@@ -29,6 +41,8 @@ struct Sequence {
     /// Positions before them.
     past: i64,
     /// Where all its positions lie, those of the new rows too.
+    places: Vec<usize>,
+    /// The same, where the model computes.
     slots: Slots,
     is_long: bool,
 }
@@ -39,6 +53,30 @@ enum Slots {
     Run(i64),
     /// Anywhere.
     Each(Tensor),
+}
+
+impl Sequence {
+    /// The pages from that of position `from` on.
+    fn pages(&self, from: usize) -> Vec<usize> {
+        let places = self.places[from / PAGE * PAGE..].iter();
+        places.step_by(PAGE).map(|place| place / PAGE).collect()
+    }
+
+    /// Keys that lie column by column within their pages, position by position: [count, kv_heads, head_width].
+    fn keys_by_position(&self, keys: &Tensor, from: i64, count: i64) -> Result<Tensor> {
+        let size = keys.size();
+        let (kv_heads, head_width) = (size[1], size[2]);
+        let pages = keys.f_view([-1, kv_heads, head_width, PAGE as i64])?;
+        let own: Vec<i64> = self
+            .pages(from as usize)
+            .iter()
+            .map(|&page| page as i64)
+            .collect();
+        let own = pages.f_index_select(0, &Tensor::f_from_slice(&own)?)?;
+        let positions = own.f_permute([0, 3, 1, 2])?;
+        let positions = positions.f_reshape([-1, kv_heads, head_width])?;
+        Ok(positions.f_narrow(0, from % PAGE as i64, count)?)
+    }
 }
 
 impl<'a> Rows<'a> {
@@ -55,12 +93,13 @@ impl<'a> Rows<'a> {
         for part in parts {
             let (past, count) = (part.cache.used, part.ids.len());
             let end = past + count;
-            if end > part.cache.pages.len() * super::PAGE {
+            if end > part.cache.pages.len() * PAGE {
                 return Err(Error::BadParameter(
                     "there is no room for the tokens of a sequence".into(),
                 ));
             }
-            let all: Vec<i64> = part.cache.slots(0, end).map(|slot| slot as i64).collect();
+            let places: Vec<usize> = part.cache.slots(0, end).collect();
+            let all: Vec<i64> = places.iter().map(|&slot| slot as i64).collect();
             let is_run = all.windows(2).all(|pair| pair[1] == pair[0] + 1);
             sequences.push(Sequence {
                 first: positions.len() as i64,
@@ -71,6 +110,7 @@ impl<'a> Rows<'a> {
                     _ => Slots::Each(Tensor::f_from_slice(&all)?.f_to_device(device)?),
                 },
                 is_long: part.cache.is_long,
+                places,
             });
             slots.extend_from_slice(&all[past..]);
             positions.extend(past as i64..end as i64);
@@ -80,6 +120,7 @@ impl<'a> Rows<'a> {
             tables,
             sequences,
             positions,
+            places: slots.iter().map(|&slot| slot as usize).collect(),
             slots: Tensor::f_from_slice(&slots)?.f_to_device(device)?,
             device,
             kind,
@@ -100,6 +141,9 @@ impl<'a> Rows<'a> {
             ..
         } = self.config;
         let count = self.positions.len() as i64;
+        if steps::is_plain(qkv) {
+            return self.attend_plain(layer, qkv.f_contiguous()?, (keys, values));
+        }
         let split = qkv.f_reshape([count, heads + 2 * kv_heads, head_width])?;
         let mut queries = split.f_narrow(1, 0, heads)?;
         let mut new_keys = split.f_narrow(1, heads, kv_heads)?;
@@ -127,6 +171,136 @@ impl<'a> Rows<'a> {
             [only] => only.shallow_clone(),
             several => Tensor::f_cat(several, 0)?,
         })
+    }
+
+    /// As [`attend`](Self::attend), in passes over slices of f32.
+    fn attend_plain(
+        &self,
+        layer: &Layer,
+        qkv: Tensor,
+        (keys, values): (&Tensor, &Tensor),
+    ) -> Result<Tensor> {
+        let config = self.config;
+        let (heads, kv_heads, width) = (
+            config.heads as usize,
+            config.kv_heads as usize,
+            config.head_width as usize,
+        );
+        let (row, kv_row) = ((heads + 2 * kv_heads) * width, kv_heads * width);
+        let (q_end, k_end) = (heads * width, (heads + kv_heads) * width);
+        let epsilon = config.epsilon as f32;
+        let norm = |weight: &Option<Tensor>| -> Result<Option<Vec<f32>>> {
+            Ok(weight.as_ref().map(Vec::try_from).transpose()?)
+        };
+        let (query_norm, key_norm) = (norm(&layer.query_norm)?, norm(&layer.key_norm)?);
+
+        // 1. Normalise and turn queries and keys in their place, and append keys and values to the pool.
+        let (places, key_places, value_places) =
+            (Places::of(&qkv)?, Places::of(keys)?, Places::of(values)?);
+        for sequence in &self.sequences {
+            let table = &self.tables[layer.kind.rotary][usize::from(sequence.is_long)];
+            let rotary = table.rotary();
+            let pairs = (rotary.width / 2) as usize;
+            let (first, count) = (sequence.first as usize, sequence.count as usize);
+            let last = self.positions[first + count - 1] as usize;
+            let turn = match rotary.layout {
+                Layout::Halves => passes::turn_halves,
+                Layout::Neighbours => passes::turn_neighbours,
+            };
+            let (slots, positions) = (&self.places, &self.positions);
+            table.with(last, |angles| {
+                team().run(count, &|index| {
+                    let at = first + index;
+                    // SAFETY: each piece has a row of its own, and a place in the pool of its own.
+                    let (qkv, value) = unsafe {
+                        (
+                            places.range(at * row, row),
+                            value_places.range(slots[at] * kv_row, kv_row),
+                        )
+                    };
+                    if let Some(weight) = &query_norm {
+                        passes::rms_in_place(&mut qkv[..q_end], weight, epsilon);
+                    }
+                    if let Some(weight) = &key_norm {
+                        passes::rms_in_place(&mut qkv[q_end..k_end], weight, epsilon);
+                    }
+                    let angles = &angles[positions[at] as usize * 2 * pairs..][..2 * pairs];
+                    let (cosines, sines) = angles.split_at(pairs);
+                    turn(&mut qkv[..k_end], width, cosines, sines);
+                    value.copy_from_slice(&qkv[k_end..]);
+                    // A vector holds one column of the keys of a page's positions.
+                    let page = slots[at] / PAGE * PAGE * kv_row;
+                    for (column, value) in qkv[q_end..k_end].iter().enumerate() {
+                        // SAFETY: as above: other pieces write to other positions of the page.
+                        unsafe { key_places.set(page + column * PAGE + slots[at] % PAGE, *value) };
+                    }
+                });
+            })?;
+        }
+
+        // 2. Mix the values: single rows by the pass of this crate, blocks of prompts by libtorch.
+        let out = floats(&[self.positions.len(), q_end])?;
+        let out_places = Places::of(&out)?;
+        let mut single = Vec::new();
+        for sequence in &self.sequences {
+            if sequence.count == 1 {
+                let end = sequence.places.len();
+                let from = layer
+                    .kind
+                    .window
+                    .map_or(0, |window| end.saturating_sub(window as usize));
+                let (first, pages) = (from / PAGE * PAGE, sequence.pages(from));
+                single.push((sequence.first as usize, pages, from - first, end - first));
+                continue;
+            }
+            let queries = qkv.f_narrow(0, sequence.first, sequence.count)?;
+            let queries = queries.f_narrow(1, 0, q_end as i64)?;
+            let queries = queries.f_reshape([sequence.count, config.heads, config.head_width])?;
+            let mixed = self.mix(sequence, &queries, keys, values, layer.kind.window)?;
+            let mut place = out.f_narrow(0, sequence.first, sequence.count)?;
+            place.f_copy_(&mixed)?;
+        }
+        let (all_keys, all_values) = (slices::values(keys)?, slices::values(values)?);
+        let scale = config.attention_scale as f32;
+        let cap = config.attention_cap.map(|cap| cap as f32);
+        // The heads that share a key head are computed together, in halves where threads would have nothing to do.
+        let group = heads / kv_heads;
+        let is_halved = group > 1 && single.len() * kv_heads < 2 * team().threads();
+        let (first, parts) = if is_halved {
+            (group.div_ceil(2), 2)
+        } else {
+            (group, 1)
+        };
+        team().run(single.len() * kv_heads * parts, &|piece| {
+            let (row_of, head) = (piece / parts / kv_heads, piece / parts % kv_heads);
+            let (at, pages, from, to) = &single[row_of];
+            let (start, count) = match piece % parts {
+                0 => (0, first),
+                _ => (first, group - first),
+            };
+            let start = (head * group + start) * width;
+            // SAFETY: queries are read only now, and each piece has a place of its own.
+            let (queries, out) = unsafe {
+                (
+                    &*places.range(at * row + start, count * width),
+                    out_places.range(at * q_end + start, count * width),
+                )
+            };
+            let seen = passes::Seen {
+                keys: all_keys,
+                values: all_values,
+                pages,
+                head,
+                heads: kv_heads,
+                width,
+                from: *from,
+                to: *to,
+            };
+            SCORES.with_borrow_mut(|scores| {
+                passes::attend(queries, &seen, scale, cap, scores, out);
+            });
+        });
+        Ok(out)
     }
 
     /// Every row's heads turned by its position, computed in f32 whatever the weights are in: [rows, heads, head_width].
@@ -205,7 +379,11 @@ impl<'a> Rows<'a> {
                 Slots::Each(slots) => pool.f_index_select(0, &slots.f_narrow(0, from, visible)?)?,
             })
         };
-        let (keys, values) = (seen(keys)?, seen(values)?);
+        let keys = match steps::is_plain(keys) {
+            true => sequence.keys_by_position(keys, from, visible)?,
+            false => seen(keys)?,
+        };
+        let values = seen(values)?;
         if count == 1 {
             // The query heads that share a key head are the rows of one small matrix: nothing is repeated.
             let queries = queries.f_reshape([kv_heads, heads / kv_heads, head_width])?;

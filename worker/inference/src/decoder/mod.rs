@@ -203,24 +203,6 @@ impl Decoder {
         })
     }
 
-    /// From now on rounds activations to 8 bits before every product with weights that libtorch holds.
-    pub(crate) fn round_activations(&mut self) {
-        for layer in &mut self.layers {
-            for projection in [
-                &mut layer.qkv,
-                &mut layer.output,
-                &mut layer.gate_up,
-                &mut layer.down,
-            ] {
-                projection.matrix.round_activations();
-            }
-        }
-        self.head.iter_mut().for_each(Linear::round_activations);
-        if self.head.is_none() {
-            self.embedding.round_activations();
-        }
-    }
-
     /// Bytes of the weights that activations are multiplied with, as they lie in memory.
     pub(crate) fn weight_bytes(&self) -> u64 {
         let layers = self.layers.iter().flat_map(|layer| {

@@ -213,6 +213,14 @@ impl Table {
         true
     }
 
+    /// Calls `with` with the cosines and sines of all positions up to `last`: for each those of all pairs, first the cosines.
+    pub(crate) fn with<T>(&self, last: usize, with: impl FnOnce(&[f32]) -> T) -> Result<T> {
+        if !self.grow(last) {
+            return Err(beyond(last));
+        }
+        Ok(with(&self.known.borrow().values))
+    }
+
     /// Cosines and sines at these positions: [positions, 1, pairs] each, where the model computes.
     pub(crate) fn at(&self, positions: &[i64]) -> Result<(Tensor, Tensor)> {
         let last = positions.iter().copied().max().unwrap_or(0) as usize;

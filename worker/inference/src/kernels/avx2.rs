@@ -2,23 +2,29 @@
 
 use std::arch::x86_64::*;
 
-use super::{BLOCK, Packing};
+use super::BLOCK;
+use crate::quantised::BlockType;
 
-/// See [`super::Instructions::multiply`].
+/// See [`super::Instructions::multiply`]. False where there is no loop for the format.
 ///
 /// # Safety
 /// The processor has AVX2, FMA and F16C; `rows` holds `out.len()` packed rows of `x.len()` elements, a multiple of
 /// [`BLOCK`].
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn multiply(format: Packing, rows: &[u8], x: &[f32], out: &mut [f32]) {
+pub(super) unsafe fn multiply(format: BlockType, rows: &[u8], x: &[f32], out: &mut [f32]) -> bool {
     // SAFETY: the same conditions.
     unsafe {
         match format {
-            Packing::Q8_0 => multiply_with::<34>(rows, x, out, |p| q8_0(p)),
-            Packing::Q4_0 => multiply_with::<18>(rows, x, out, |p| q4_0(p)),
-            Packing::Q4_1 => multiply_with::<20>(rows, x, out, |p| q4_1(p)),
+            BlockType::Q8_0 => multiply_with::<34>(rows, x, out, |p| q8_0(p)),
+            BlockType::Q4_0 => multiply_with::<18>(rows, x, out, |p| q4_0(p)),
+            BlockType::Q4_1 => multiply_with::<20>(rows, x, out, |p| q4_1(p)),
+            BlockType::F32 => multiply_with::<128>(rows, x, out, |p| float(p)),
+            BlockType::F16 => multiply_with::<64>(rows, x, out, |p| half(p)),
+            BlockType::BF16 => multiply_with::<64>(rows, x, out, |p| brain(p)),
+            _ => return false,
         }
     }
+    true
 }
 
 #[inline]
@@ -120,4 +126,32 @@ unsafe fn nibbles(bytes: *const u8) -> [__m256; 4] {
         float(high),
         float(_mm_srli_si128::<8>(high)),
     ]
+}
+
+/// Four vectors of singles.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn float(from: *const u8) -> [__m256; 4] {
+    // SAFETY: the caller's pointer is to 32 singles.
+    [0, 32, 64, 96].map(|at: usize| unsafe { _mm256_loadu_ps(from.add(at).cast()) })
+}
+
+/// Four vectors of halves.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+unsafe fn half(from: *const u8) -> [__m256; 4] {
+    // SAFETY: the caller's pointer is to 32 halves.
+    [0, 16, 32, 48]
+        .map(|at: usize| unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.add(at).cast())) })
+}
+
+/// Four vectors of upper halves of singles.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn brain(from: *const u8) -> [__m256; 4] {
+    [0, 16, 32, 48].map(|at: usize| {
+        // SAFETY: the caller's pointer is to 32 of them.
+        let eight = unsafe { _mm_loadu_si128(from.add(at).cast()) };
+        _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(eight)))
+    })
 }

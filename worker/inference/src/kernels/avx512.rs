@@ -5,52 +5,105 @@
 
 use std::arch::x86_64::*;
 
-use super::{BLOCK, Packing};
+use super::BLOCK;
+use crate::quantised::BlockType;
 
 /// How far ahead of their use weights are asked for, in bytes.
 const AHEAD: usize = 1024;
 
-/// See [`super::Instructions::multiply`].
+/// See [`super::Instructions::multiply`]. False where there is no loop for the format.
 ///
 /// # Safety
 /// The processor has AVX-512F, AVX2, FMA and F16C; `rows` holds `out.len()` packed rows of `x.len()` elements, a
 /// multiple of [`BLOCK`].
 #[target_feature(enable = "avx512f,avx2,fma,f16c")]
-pub(super) unsafe fn multiply(format: Packing, rows: &[u8], x: &[f32], out: &mut [f32]) {
+pub(super) unsafe fn multiply(format: BlockType, rows: &[u8], x: &[f32], out: &mut [f32]) -> bool {
     // SAFETY: the same conditions.
     unsafe {
         match format {
-            Packing::Q8_0 => multiply_with::<34>(rows, x, out, |p| q8_0(p)),
-            Packing::Q4_0 => multiply_with::<18>(rows, x, out, |p| q4_0(p)),
-            Packing::Q4_1 => multiply_with::<20>(rows, x, out, |p| q4_1(p)),
+            BlockType::Q8_0 => multiply_with::<34>(rows, x, out, |p| q8_0(p)),
+            BlockType::Q4_0 => multiply_with::<18>(rows, x, out, |p| q4_0(p)),
+            BlockType::Q4_1 => multiply_with::<20>(rows, x, out, |p| q4_1(p)),
+            BlockType::F32 => multiply_with::<128>(rows, x, out, |p| float(p)),
+            BlockType::F16 => multiply_with::<64>(rows, x, out, |p| half(p)),
+            BlockType::BF16 => multiply_with::<64>(rows, x, out, |p| brain(p)),
+            _ => return false,
         }
     }
+    true
 }
 
-/// See [`super::Instructions::expand`].
+/// See [`super::Instructions::expand`]. False where there is no loop for the format.
 ///
 /// # Safety
-/// The processor has AVX-512F, AVX2, FMA and F16C; `out` has [`BLOCK`] places for every packed block.
+/// The processor has AVX-512F, AVX2, FMA and F16C; `out` has [`BLOCK`] places for every 32 packed elements.
 #[target_feature(enable = "avx512f,avx2,fma,f16c")]
-pub(super) unsafe fn expand(format: Packing, packed: &[u8], out: &mut [f32]) {
-    for (block, out) in packed
-        .chunks_exact(format.block_bytes())
-        .zip(out.chunks_exact_mut(BLOCK))
-    {
-        // SAFETY: a block is as long as its format says.
-        let (low, high) = unsafe {
-            match format {
-                Packing::Q8_0 => q8_0(block.as_ptr()),
-                Packing::Q4_0 => q4_0(block.as_ptr()),
-                Packing::Q4_1 => q4_1(block.as_ptr()),
-            }
-        };
-        // SAFETY: `out` is a whole block of floats.
+pub(super) unsafe fn expand(format: BlockType, packed: &[u8], out: &mut [f32]) -> bool {
+    // SAFETY: the same conditions.
+    unsafe {
+        match format {
+            BlockType::Q8_0 => expand_with::<34>(packed, out, |p| q8_0(p)),
+            BlockType::Q4_0 => expand_with::<18>(packed, out, |p| q4_0(p)),
+            BlockType::Q4_1 => expand_with::<20>(packed, out, |p| q4_1(p)),
+            BlockType::F32 => expand_with::<128>(packed, out, |p| float(p)),
+            BlockType::F16 => expand_with::<64>(packed, out, |p| half(p)),
+            BlockType::BF16 => expand_with::<64>(packed, out, |p| brain(p)),
+            _ => return false,
+        }
+    }
+    true
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx2,fma,f16c")]
+unsafe fn expand_with<const BYTES: usize>(
+    packed: &[u8],
+    out: &mut [f32],
+    weights: impl Fn(*const u8) -> (__m512, __m512),
+) {
+    let places = out.chunks_exact_mut(BLOCK);
+    for (block, out) in packed.chunks_exact(BYTES).zip(places) {
+        let (low, high) = weights(block.as_ptr());
+        // SAFETY: `out` is 32 floats.
         unsafe {
             _mm512_storeu_ps(out.as_mut_ptr(), low);
             _mm512_storeu_ps(out.as_mut_ptr().add(16), high);
         }
     }
+}
+
+/// 32 singles.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn float(from: *const u8) -> (__m512, __m512) {
+    // SAFETY: the caller's pointer is to them.
+    unsafe {
+        (
+            _mm512_loadu_ps(from.cast()),
+            _mm512_loadu_ps(from.add(64).cast()),
+        )
+    }
+}
+
+/// 32 halves.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn half(from: *const u8) -> (__m512, __m512) {
+    // SAFETY: the caller's pointer is to them.
+    let wide = |at: usize| _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(from.add(at).cast()) });
+    (wide(0), wide(32))
+}
+
+/// 32 upper halves of singles.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn brain(from: *const u8) -> (__m512, __m512) {
+    let wide = |at: usize| {
+        // SAFETY: the caller's pointer is to them.
+        let sixteen = unsafe { _mm256_loadu_si256(from.add(at).cast()) };
+        _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(sixteen)))
+    };
+    (wide(0), wide(32))
 }
 
 /// One row after the other, so that the weights are one stream from memory.
