@@ -44,13 +44,18 @@ impl Tokenizer {
         folder::read(path, config, beside)
     }
 
-    /// The ids of a text. Special tokens written out in it (`<|im_start|>`) become those tokens, as a rendered chat needs.
-    pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+    /// The ids of a text without any before it.
+    fn encode_bare(&self, text: &str) -> Result<Vec<u32>> {
         let encoding = self
             .inner
             .encode_fast(text, false)
             .map_err(|error| Error::Tokenizer(error.to_string()))?;
-        let mut ids = encoding.get_ids().to_vec();
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The ids of a text. Special tokens written out in it (`<|im_start|>`) become those tokens, as a rendered chat needs.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        let mut ids = self.encode_bare(text)?;
         if let Some(first) = self.first.filter(|first| ids.first() != Some(first)) {
             ids.insert(0, first);
         }
@@ -98,6 +103,9 @@ impl Tokenizer {
         self.eos.map(|id| self.tokens[id as usize].as_str())
     }
 }
+
+#[cfg(test)]
+mod parity;
 
 #[cfg(test)]
 mod tests {

@@ -141,7 +141,9 @@ pub(super) fn read(
         .zip(0..)
         .map(|(token, id)| match added.get(&id) {
             Some(added) if added.special => Vec::new(),
-            Some(added) => added.content.clone().into_bytes(),
+            // Byte-level tokenizers write them as they are.
+            Some(added) if spelling.alphabet.is_some() => added.content.clone().into_bytes(),
+            Some(added) => spelling.bytes(&added.content),
             None => spelling.bytes(token),
         });
     let bytes = TokenBytes::new(bytes).without_first_space(spelling.drops_first_space);

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use tokenizers::models::bpe::{BPE, Merges, Vocab};
-use tokenizers::normalizers::{Prepend, Replace, Sequence as Normalizers};
+use tokenizers::normalizers::{NFC, Prepend, Replace, Sequence as Normalizers};
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::digits::Digits;
@@ -48,7 +48,7 @@ impl Listed<'_> {
     fn of_type(&self, kind: i64) -> Vec<AddedToken> {
         let all = self.tokens.iter().enumerate();
         all.filter(|(id, text)| self.type_of(*id) == kind && !text.is_empty())
-            .map(|(_, text)| AddedToken::from(text.clone(), kind == CONTROL).normalized(false))
+            .map(|(_, text)| AddedToken::from(text.clone(), kind != USER_DEFINED).normalized(false))
             .collect()
     }
 
@@ -108,8 +108,23 @@ pub(super) fn read<B: AsRef<[u8]>>(gguf: &Gguf<B>) -> Result<Tokenizer> {
         }
         None => return Err(missing("tokenizer.ggml.model")),
     };
-    let _ = inner.add_special_tokens(&listed.of_type(CONTROL));
-    let _ = inner.add_tokens(&listed.of_type(USER_DEFINED));
+    // Phi-3's special tokens take the white space after them; its files do not say so, and llama.cpp knows it by the name.
+    let name = gguf.text("general.name").unwrap_or_default();
+    let name = name.to_ascii_lowercase();
+    let takes_space = gguf.text("general.architecture") == Some("phi3")
+        || name.contains("phi-3")
+        || name.contains("phi3");
+    let stripped = |token: AddedToken| {
+        let plain = ["<unk>", "<s>", "<|endoftext|>"];
+        let is_plain = plain.contains(&token.content.as_str());
+        token.rstrip(takes_space && !is_plain)
+    };
+    let of_types = |types: &[i64]| -> Vec<AddedToken> {
+        let all = types.iter().flat_map(|kind| listed.of_type(*kind));
+        all.map(stripped).collect()
+    };
+    let _ = inner.add_special_tokens(&of_types(&[CONTROL, UNKNOWN]));
+    let _ = inner.add_tokens(&of_types(&[USER_DEFINED]));
 
     let (bos, eos) = (
         id("tokenizer.ggml.bos_token_id")?,
@@ -156,8 +171,8 @@ fn byte_level<B: AsRef<[u8]>>(
             .map(|(left, right)| (left.to_owned(), right.to_owned()));
         pair.ok_or_else(|| Error::Tokenizer(format!("the merge {merge:?} is not a pair")))
     });
-    let (split, ignore_merges) =
-        pre_tokenizer(gguf.text("tokenizer.ggml.pre").unwrap_or("default"))?;
+    let pre = gguf.text("tokenizer.ggml.pre").unwrap_or("default");
+    let (split, ignore_merges) = pre_tokenizer(pre)?;
     let bpe = BPE::builder()
         .vocab_and_merges(listed.ids()?, merges.collect::<Result<Vec<_>>>()?)
         .ignore_merges(ignore_merges)
@@ -165,6 +180,10 @@ fn byte_level<B: AsRef<[u8]>>(
         .map_err(|error| Error::Tokenizer(error.to_string()))?;
     let mut inner = tokenizers::Tokenizer::new(bpe);
     inner.with_pre_tokenizer(Some(split));
+    if pre == "qwen2" {
+        // The files do not say so, nor does llama.cpp, but the models have seen no other text.
+        inner.with_normalizer(Some(NFC));
+    }
     let alphabet = byte_alphabet();
     let tokens = listed.tokens.iter().enumerate();
     let bytes = tokens.map(|(id, text)| match listed.type_of(id) {
