@@ -4,11 +4,21 @@
 //! size, its steps, its recursion and its output. What remains possible is to waste memory by doubling a string within
 //! those steps; the operator chooses the models that he serves.
 
+mod clock;
+mod filters;
+mod jinja;
+mod methods;
+#[cfg(test)]
+mod parity;
+mod python;
+
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use minijinja::value::Value;
-use minijinja::{Environment, ErrorKind, context};
+use minijinja::{Environment, ErrorKind};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json};
 
 use crate::error::{Error, Result};
 
@@ -43,74 +53,163 @@ impl ChatMessage {
     }
 }
 
+/// What a template renders.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ChatInput {
+    /// The conversation: each message with its `role`, its `content`, and what else the template knows, such as
+    /// `tool_calls`.
+    pub messages: Vec<Map<String, Json>>,
+    /// Functions that the model may call, as JSON schemas.
+    pub tools: Option<Vec<Json>>,
+    /// Texts that the model may use.
+    pub documents: Option<Vec<Json>>,
+    /// Further names for the template, such as `enable_thinking`.
+    pub variables: Map<String, Json>,
+    /// Whether the model's next message is to be begun.
+    pub add_generation_prompt: bool,
+    /// The time that a template sees, in seconds since 1970. It is given, not looked up, so that everybody who renders the
+    /// conversation gets the same prompt.
+    pub now: i64,
+}
+
+impl From<&[ChatMessage]> for ChatInput {
+    /// A conversation to be answered.
+    fn from(messages: &[ChatMessage]) -> Self {
+        let message = |message: &ChatMessage| {
+            let entries = [("role", &message.role), ("content", &message.content)];
+            let entries = entries.map(|(key, text)| (key.to_owned(), Json::String(text.clone())));
+            entries.into_iter().collect()
+        };
+        Self {
+            messages: messages.iter().map(message).collect(),
+            add_generation_prompt: true,
+            ..Self::default()
+        }
+    }
+}
+
 /// A compiled chat template.
 #[derive(Debug)]
 pub struct ChatTemplate {
     environment: Environment<'static>,
-    bos: String,
-    eos: String,
+    bos: Option<String>,
+    eos: Option<String>,
 }
 
 const NAME: &str = "chat";
 
 impl ChatTemplate {
     /// Compiles a template; `bos` and `eos` are the texts that it may name as `bos_token` and `eos_token`.
-    pub fn new(source: &str, bos: &str, eos: &str) -> Result<Self> {
+    pub fn new(source: &str, bos: Option<&str>, eos: Option<&str>) -> Result<Self> {
         if source.len() > MAX_SOURCE {
             return Err(Error::ChatTemplate(format!(
                 "it has {} bytes, more than {MAX_SOURCE}",
                 source.len()
             )));
         }
-        let mut environment = Environment::new();
-        environment.set_trim_blocks(true);
-        environment.set_lstrip_blocks(true);
+        let mut environment = jinja::environment();
         environment.set_recursion_limit(MAX_RECURSION);
         environment
-            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_function(
-            "raise_exception",
-            |message: String| -> Result<Value, minijinja::Error> {
-                Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
-            },
-        );
-        environment
-            .add_template_owned(NAME, source.to_owned())
+            .add_template_owned(NAME, jinja::without_generation_tags(source))
             .map_err(broken)?;
         Ok(Self {
             environment,
-            bos: bos.to_owned(),
-            eos: eos.to_owned(),
+            bos: bos.map(str::to_owned),
+            eos: eos.map(str::to_owned),
         })
     }
 
-    /// The prompt for the next answer to a conversation.
+    /// The prompt for the next answer to a conversation, by a template that is told the year 1970 if it asks for the time.
     pub fn render(&self, messages: &[ChatMessage]) -> Result<String> {
+        self.render_input(&messages.into())
+    }
+
+    /// The prompt that the template makes of this.
+    pub fn render_input(&self, input: &ChatInput) -> Result<String> {
         let mut environment = self.environment.clone();
-        environment.set_fuel(Some(BASE_STEPS + STEPS_PER_MESSAGE * messages.len() as u64));
+        let count = input.messages.len() as u64;
+        environment.set_fuel(Some(BASE_STEPS + STEPS_PER_MESSAGE * count));
+        let now = input.now;
+        environment.add_function("strftime_now", move |form: String| {
+            clock::format(now, &form).ok_or_else(|| {
+                let what = format!("strftime_now does not know {form:?}");
+                minijinja::Error::new(ErrorKind::InvalidOperation, what)
+            })
+        });
         let template = environment.get_template(NAME).map_err(broken)?;
-        let given: usize = messages
-            .iter()
-            .map(|message| message.role.len() + message.content.len())
-            .sum();
+        let mut context: BTreeMap<String, Value> = BTreeMap::new();
+        for (name, value) in &input.variables {
+            context.insert(name.clone(), Value::from_serialize(value));
+        }
+        let messages: Vec<_> = input.messages.iter().map(cleaned).collect();
+        // Hugging Face passes what is absent as None, and templates test it so.
+        let given = [
+            ("messages", Value::from_serialize(&messages)),
+            ("tools", Value::from_serialize(&input.tools)),
+            ("documents", Value::from_serialize(&input.documents)),
+            (
+                "add_generation_prompt",
+                Value::from(input.add_generation_prompt),
+            ),
+        ];
+        context.extend(given.map(|(name, value)| (name.to_owned(), value)));
+        for (name, token) in [("bos_token", &self.bos), ("eos_token", &self.eos)] {
+            context.extend(
+                token
+                    .iter()
+                    .map(|token| (name.to_owned(), Value::from(token))),
+            );
+        }
+        let length = |values: &[Map<String, Json>]| -> usize { values.iter().map(length_of).sum() };
+        let lists = [&input.tools, &input.documents]
+            .into_iter()
+            .flatten()
+            .flatten();
+        let given = length(&input.messages)
+            + lists.map(json_length).sum::<usize>()
+            + length_of(&input.variables);
         let mut output = Bounded {
             bytes: Vec::new(),
             limit: given * OUTPUT_FACTOR + OUTPUT_EXTRA,
-        };
-        let context = context! {
-            messages => messages,
-            add_generation_prompt => true,
-            bos_token => self.bos,
-            eos_token => self.eos,
-            // Hugging Face passes these as None, and templates test them so.
-            tools => Value::from(()),
-            documents => Value::from(()),
         };
         template
             .render_captured_to(context, &mut output)
             .map_err(broken)?;
         String::from_utf8(output.bytes)
             .map_err(|_| Error::ChatTemplate("its output is not UTF-8".into()))
+    }
+}
+
+/// A message without what is null in it, as transformers hands it to templates, which then test whether it is there.
+fn cleaned(message: &Map<String, Json>) -> Map<String, Json> {
+    let entries = message.iter().filter(|(_, value)| !value.is_null());
+    let mut cleaned: Map<String, Json> = entries
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
+    // Three names for what a model thought before it answered.
+    let names = ["reasoning_content", "thinking", "reasoning"];
+    let thought = names.iter().find_map(|name| cleaned.get(*name).cloned());
+    if let Some(thought) = thought {
+        for name in ["reasoning_content", "thinking"] {
+            cleaned.entry(name).or_insert_with(|| thought.clone());
+        }
+    }
+    cleaned
+}
+
+fn length_of(entries: &Map<String, Json>) -> usize {
+    let each = entries.iter();
+    each.map(|(key, value)| key.len() + json_length(value))
+        .sum()
+}
+
+/// About the bytes of a value's text.
+fn json_length(value: &Json) -> usize {
+    match value {
+        Json::String(text) => text.len() + 8,
+        Json::Array(items) => items.iter().map(json_length).sum(),
+        Json::Object(entries) => length_of(entries),
+        _ => 16,
     }
 }
 
@@ -143,7 +242,7 @@ mod tests {
     use super::*;
 
     fn render(source: &str) -> Result<String> {
-        ChatTemplate::new(source, "<s>", "</s>")?.render(&[
+        ChatTemplate::new(source, Some("<s>"), Some("</s>"))?.render(&[
             ChatMessage::new("user", " hi "),
             ChatMessage::new("assistant", "ho"),
         ])
@@ -184,13 +283,17 @@ mod tests {
 
     #[test]
     fn a_broken_or_oversized_template_is_refused() {
-        assert!(ChatTemplate::new("{% for %}", "", "").is_err());
-        assert!(ChatTemplate::new(&" ".repeat(MAX_SOURCE + 1), "", "").is_err());
+        assert!(ChatTemplate::new("{% for %}", None, None).is_err());
+        assert!(ChatTemplate::new(&" ".repeat(MAX_SOURCE + 1), None, None).is_err());
     }
 
     #[test]
     fn templates_reach_neither_clock_nor_files() {
-        assert!(render("{{ strftime_now('%Y') }}").is_err());
+        assert_eq!(
+            render("{{ strftime_now('%Y') }}").expect("a time is given"),
+            "1970"
+        );
+        assert!(render("{{ strftime_now('%Q') }}").is_err());
         assert!(render("{% include '/etc/passwd' %}").is_err());
     }
 }

@@ -49,7 +49,7 @@ mod tokenizer;
 mod verify;
 mod weights;
 
-pub use chat_template::{ChatMessage, ChatTemplate};
+pub use chat_template::{ChatInput, ChatMessage, ChatTemplate};
 pub use detokenise::Detokeniser;
 pub use device::{DType, Device};
 pub use encoder::{Embedding, Encoder, EncoderInfo, Pooling};

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use tch::Tensor;
 
-use crate::chat_template::{ChatMessage, ChatTemplate};
+use crate::chat_template::{ChatInput, ChatMessage, ChatTemplate};
 use crate::decoder::{Cache, Config, Decoder, Part, Pool};
 use crate::detokenise::Detokeniser;
 use crate::device::{DType, Device};
@@ -21,6 +21,9 @@ use crate::weights::Weights;
 
 /// The longest context that is prepared for unless asked otherwise; bounds what a file's own number can cost.
 const DEFAULT_MAX_CONTEXT: usize = 131_072;
+
+/// Said where a model without a chat template is asked to chat.
+const NO_TEMPLATE: &str = "the model's files have none: it completes text, it does not chat";
 
 /// How to load a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -314,10 +317,7 @@ impl Model {
 impl ModelText {
     fn from_gguf<B: AsRef<[u8]>>(gguf: &Gguf<B>) -> Result<Self> {
         let tokenizer = Tokenizer::from_gguf(gguf)?;
-        let (bos, eos) = (
-            tokenizer.bos_text().unwrap_or_default(),
-            tokenizer.eos_text().unwrap_or_default(),
-        );
+        let (bos, eos) = (tokenizer.bos_text(), tokenizer.eos_text());
         let template = gguf.text("tokenizer.chat_template");
         let template = template
             .map(|source| ChatTemplate::new(source, bos, eos))
@@ -331,10 +331,7 @@ impl ModelText {
     fn from_folder(folder: &Path, config: &HfConfig) -> Result<Self> {
         let beside = TokenizerConfig::read(folder)?;
         let tokenizer = Tokenizer::from_folder(folder, config, &beside)?;
-        let (bos, eos) = (
-            tokenizer.bos_text().unwrap_or_default(),
-            tokenizer.eos_text().unwrap_or_default(),
-        );
+        let (bos, eos) = (tokenizer.bos_text(), tokenizer.eos_text());
         let template = beside.chat_template(folder)?;
         let template = template.map(|source| ChatTemplate::new(&source, bos, eos));
         Ok(Self {
@@ -353,12 +350,14 @@ impl ModelText {
 
     /// The prompt text for the next answer to a conversation, by the template in the model's file.
     pub fn render_chat(&self, messages: &[ChatMessage]) -> Result<String> {
-        let missing = || {
-            Error::ChatTemplate(
-                "the model's file has none: it completes text, it does not chat".into(),
-            )
-        };
-        self.template.as_ref().ok_or_else(missing)?.render(messages)
+        self.render_input(&messages.into())
+    }
+
+    /// As [`render_chat`](Self::render_chat), with everything that a template may look at.
+    pub fn render_input(&self, input: &ChatInput) -> Result<String> {
+        let missing = || Error::ChatTemplate(NO_TEMPLATE.into());
+        let template = self.template.as_ref().ok_or_else(missing)?;
+        template.render_input(input)
     }
 
     /// The ids of a text; special tokens written out in it count as such.
