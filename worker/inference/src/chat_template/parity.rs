@@ -61,7 +61,7 @@ fn input(conversation: &Conversation, add_generation_prompt: bool) -> ChatInput 
         documents: conversation.documents.clone(),
         variables: conversation.variables.clone(),
         add_generation_prompt,
-        now: NOW,
+        now: Some(NOW),
     }
 }
 
