@@ -2,7 +2,7 @@
 //! ends an answer, applied to ids that are there already.
 
 use crate::model::ModelText;
-use crate::sequence::FinishReason;
+use crate::sequence::{FinishReason, SamplingParams};
 
 /// What the rules make of a list of ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,13 +17,19 @@ pub(crate) struct Ending {
 
 impl Ending {
     /// Applies the rules to ids of which at most `limit` may be used.
-    pub(crate) fn of(model: &ModelText, ids: &[u32], stops: &[String], limit: usize) -> Self {
+    pub(crate) fn of(
+        model: &ModelText,
+        ids: &[u32],
+        params: &SamplingParams,
+        limit: usize,
+    ) -> Self {
         let mut detokeniser = model.detokeniser();
         let mut text = String::new();
         for (index, &id) in ids.iter().enumerate() {
             let old = text.len();
             text += &detokeniser.push(id);
-            let reason = if model.stop_tokens().contains(&id) {
+            let ends = model.stop_tokens().contains(&id) || params.stop_tokens.contains(&id);
+            let reason = if ends {
                 Some(FinishReason::Stop)
             } else {
                 (index + 1 >= limit).then_some(FinishReason::Length)
@@ -31,7 +37,7 @@ impl Ending {
             if reason.is_some() {
                 text += &detokeniser.finish();
             }
-            let cut = first_stop(&text, old, stops);
+            let cut = first_stop(&text, old, &params.stop);
             if let Some(cut) = cut {
                 text.truncate(cut);
             }
@@ -88,10 +94,18 @@ mod tests {
         ids
     }
 
+    fn stopping(stop: Vec<String>) -> SamplingParams {
+        SamplingParams {
+            stop,
+            ..SamplingParams::default()
+        }
+    }
+
     fn ending(text: &str, stops: &[&str], limit: usize) -> (usize, Option<FinishReason>, String) {
         let model = load(test_model::gguf()).expect("loads");
         let stops: Vec<String> = stops.iter().map(|&stop| stop.to_owned()).collect();
-        let Ending { ids, reason, text } = Ending::of(&model.text(), &ids(text), &stops, limit);
+        let Ending { ids, reason, text } =
+            Ending::of(&model.text(), &ids(text), &stopping(stops), limit);
         (ids, reason, text)
     }
 
@@ -121,16 +135,32 @@ mod tests {
             detokeniser.push(id).is_empty() && !detokeniser.finish().is_empty()
         });
         let ids = [lead.expect("a first byte of two is a token"), 0];
-        assert_eq!(Ending::of(&model.text(), &ids, &[], 9).text, "\u{FFFD}");
         assert_eq!(
-            Ending::of(&model.text(), &ids[..1], &[], 9).text,
+            Ending::of(&model.text(), &ids, &stopping(vec![]), 9).text,
             "\u{FFFD}"
         );
-        let stops = ["\u{FFFD}".to_owned()];
+        assert_eq!(
+            Ending::of(&model.text(), &ids[..1], &stopping(vec![]), 9).text,
+            "\u{FFFD}"
+        );
+        let stops = stopping(vec!["\u{FFFD}".to_owned()]);
         let ending = Ending::of(&model.text(), &ids, &stops, 9);
         assert_eq!(
             (ending.reason, ending.text.as_str()),
             (Some(FinishReason::StopString), "")
         );
+    }
+
+    #[test]
+    fn a_request_s_own_stop_tokens_end_an_answer_and_keep_their_text() {
+        let model = load(test_model::gguf()).expect("loads");
+        let ids = ids("abc");
+        let params = SamplingParams {
+            stop_tokens: vec![ids[1]],
+            ..SamplingParams::default()
+        };
+        let ending = Ending::of(&model.text(), &ids, &params, 9);
+        let found = (ending.ids, ending.reason, ending.text.as_str());
+        assert_eq!(found, (2, Some(FinishReason::Stop), "ab"));
     }
 }

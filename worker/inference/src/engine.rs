@@ -12,7 +12,7 @@ use std::time::Instant;
 use crate::decoder::{PAGE, Pool};
 use crate::error::{Error, Result};
 use crate::model::Model;
-use crate::sequence::{Answer, SamplingParams, Sequence};
+use crate::sequence::{Answer, Logprobs, SamplingParams, Sequence};
 
 /// The bounds of an engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +51,8 @@ pub enum Event {
         id: u32,
         /// The text that is now certain; empty while a character is incomplete. All of them join to the answer's text.
         text: String,
+        /// How likely it was, where that was asked for.
+        logprobs: Option<Logprobs>,
     },
     /// A sequence is done, and gone from the engine. Its last token was told before.
     Finished {
@@ -147,6 +149,36 @@ impl Engine {
         Ok(id)
     }
 
+    /// Admits several answers to one prompt: the seeds are the request's and the numbers after it. The prompt is computed
+    /// once, but for its last tokens.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start); none is admitted then.
+    pub fn start_several(
+        &mut self,
+        prompt: &[u32],
+        params: &SamplingParams,
+        count: usize,
+    ) -> Result<Vec<SequenceId>> {
+        let mut started = Vec::new();
+        for index in 0..count as u64 {
+            let params = SamplingParams {
+                seed: params.seed.wrapping_add(index),
+                ..params.clone()
+            };
+            match self.start(prompt.to_vec(), params) {
+                Ok(id) => started.push(id),
+                Err(error) => {
+                    for id in started {
+                        self.cancel(id);
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Ok(started)
+    }
+
     /// Takes all sequences further. Without any, returns at once with nothing.
     pub fn step(&mut self) -> Vec<Event> {
         let begin = Instant::now();
@@ -190,6 +222,7 @@ impl Engine {
                         sequence: id,
                         id: token.id,
                         text: token.text,
+                        logprobs: token.logprobs,
                     });
                     match token.finished {
                         Some(reason) => Ok(reason),

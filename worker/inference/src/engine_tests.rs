@@ -332,3 +332,60 @@ fn a_sequence_whose_numbers_are_not_finite_fails_alone() {
     }
     assert_eq!(ended, [(good, true), (bad, false)]);
 }
+
+#[test]
+fn several_answers_to_one_prompt_are_those_of_several_requests() {
+    let prompt: Vec<u32> = (1..40).collect();
+    let mut engine = Engine::new(model(), EngineOptions::default()).expect("memory");
+    let started = engine
+        .start_several(&prompt, &sampled(7, 12), 3)
+        .expect("starts");
+    let answers = run(&mut engine);
+    for (id, seed) in started.iter().zip(7..) {
+        let alone = model().generate(prompt.clone(), sampled(seed, 12), |_, _| {});
+        assert_eq!(answers[id].ids, alone.expect("runs").ids);
+    }
+    let options = EngineOptions {
+        max_sequences: 2,
+        ..EngineOptions::default()
+    };
+    let mut engine = Engine::new(model(), options).expect("memory");
+    assert!(engine.start_several(&prompt, &sampled(7, 12), 3).is_err());
+    assert_eq!(engine.in_flight(), 0);
+}
+
+#[test]
+fn likely_tokens_are_told_with_their_probabilities() {
+    let model = model();
+    let prompt = vec![5, 9, 40];
+    let logits = model.logits(&prompt).expect("computes");
+    let params = SamplingParams {
+        logprobs: Some(5),
+        max_tokens: 2,
+        ..SamplingParams::default()
+    };
+    let mut engine = Engine::new(model, EngineOptions::default()).expect("memory");
+    engine
+        .start(prompt.clone(), params.clone())
+        .expect("starts");
+    let told = engine.step().into_iter().find_map(|event| match event {
+        Event::Token { id, logprobs, .. } => Some((id, logprobs.expect("it was asked for"))),
+        _ => None,
+    });
+    let (id, logprobs) = told.expect("a token");
+    let total: f64 = logits.iter().map(|&logit| f64::from(logit).exp()).sum();
+    assert_eq!(
+        (logprobs.top.len(), logprobs.top[0]),
+        (5, (id, logprobs.chosen))
+    );
+    assert!(logprobs.top.is_sorted_by(|a, b| a.1 >= b.1));
+    for (id, logprob) in logprobs.top {
+        let exact = (f64::from(logits[id as usize]).exp() / total).ln();
+        assert!((f64::from(logprob) - exact).abs() < 1e-4);
+    }
+    let many = SamplingParams {
+        logprobs: Some(21),
+        ..params
+    };
+    assert!(engine.start(prompt, many).is_err());
+}

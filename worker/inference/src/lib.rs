@@ -16,6 +16,7 @@
 //! # }
 //! ```
 
+mod adjust;
 pub mod benchmark;
 pub mod calibration;
 mod chat_template;
@@ -49,6 +50,7 @@ mod tokenizer;
 mod verify;
 mod weights;
 
+pub use adjust::{Adjustments, MAX_BIASED};
 pub use chat_template::{ChatInput, ChatMessage, ChatTemplate};
 pub use detokenise::Detokeniser;
 pub use device::{DType, Device};
@@ -60,7 +62,8 @@ pub use linear::Activations;
 pub use model::{LoadOptions, Model, ModelInfo, ModelText};
 pub use model_root::{ModelFile, ModelRoot, model_root, root_of};
 pub use sequence::{
-    Answer, FinishReason, MAX_STOP_BYTES, MAX_STOP_STRINGS, SamplingParams, Timings, Usage,
+    Answer, FinishReason, Logprobs, MAX_LOGPROBS, MAX_STOP_BYTES, MAX_STOP_STRINGS, SamplingParams,
+    Timings, Usage,
 };
 pub use tokenizer::Tokenizer;
 pub use verify::{Claim, GapStats, Probe};

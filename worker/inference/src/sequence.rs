@@ -2,16 +2,20 @@
 
 use std::time::Duration;
 
+use crate::adjust::{Adjustments, History};
 use crate::decoder::{Cache, PAGE, Part, Pool};
 use crate::detokenise::Detokeniser;
 use crate::error::{Error, Result};
 use crate::model::Model;
-use crate::sampler::Choice;
+use crate::sampler::{Choice, likelier};
 
 /// Stop strings that a request may give.
 pub const MAX_STOP_STRINGS: usize = 16;
 /// Bytes of one stop string, at most.
 pub const MAX_STOP_BYTES: usize = 256;
+
+/// Likely tokens that may be asked for with every token.
+pub const MAX_LOGPROBS: u8 = 20;
 
 /// How an answer is to be made.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +35,13 @@ pub struct SamplingParams {
     /// The answer ends with the token that completes one of these. It stays in ids and text: whoever shows the text may
     /// cut it, but what is signed is what was computed.
     pub stop: Vec<String>,
+    /// Tokens that end the answer beside those that the model's files name.
+    pub stop_tokens: Vec<u32>,
+    /// What is done to logits before a token is chosen.
+    pub adjustments: Adjustments,
+    /// How many of the likeliest tokens are told with every token, with their probabilities; the token's own is told too.
+    /// None are told where `None`.
+    pub logprobs: Option<u8>,
 }
 
 impl Default for SamplingParams {
@@ -50,6 +61,9 @@ impl Default for SamplingParams {
             seed,
             max_tokens: 256,
             stop: Vec::new(),
+            stop_tokens: Vec::new(),
+            adjustments: Adjustments::default(),
+            logprobs: None,
         }
     }
 }
@@ -77,6 +91,7 @@ impl SamplingParams {
     /// Checks that every parameter is inside its range.
     pub fn validate(&self) -> Result<()> {
         self.choice().validate()?;
+        self.adjustments.validate()?;
         let bad = |what: String| Err(Error::BadParameter(what));
         if self.max_tokens == 0 {
             return bad("max_tokens must be at least 1".into());
@@ -85,6 +100,14 @@ impl SamplingParams {
             return bad(format!(
                 "at most {MAX_STOP_STRINGS} stop strings may be given"
             ));
+        }
+        if self.stop_tokens.len() > MAX_STOP_STRINGS {
+            return bad(format!(
+                "at most {MAX_STOP_STRINGS} stop tokens may be given"
+            ));
+        }
+        if self.logprobs.is_some_and(|count| count > MAX_LOGPROBS) {
+            return bad(format!("at most {MAX_LOGPROBS} likely tokens can be told"));
         }
         if self
             .stop
@@ -96,6 +119,36 @@ impl SamplingParams {
             ));
         }
         Ok(())
+    }
+}
+
+/// How likely a token was, and which would have been the likeliest: natural logarithms of the probabilities that the model
+/// gave them, before adjustments and filters, at temperature 1.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Logprobs {
+    /// The token's own.
+    pub chosen: f32,
+    /// The likeliest tokens, the likeliest first.
+    pub top: Vec<(u32, f32)>,
+}
+
+impl Logprobs {
+    fn of(logits: &[f32], chosen: u32, count: u8) -> Self {
+        let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let shares = logits.iter().map(|&logit| f64::from(logit - largest).exp());
+        let total = shares.sum::<f64>().ln() + f64::from(largest);
+        let log = |id: u32| (f64::from(logits[id as usize]) - total) as f32;
+        let mut ids: Vec<u32> = (0..logits.len() as u32).collect();
+        let count = usize::from(count).min(ids.len());
+        if count > 0 {
+            ids.select_nth_unstable_by(count - 1, |&a, &b| likelier(logits, a, b));
+        }
+        ids.truncate(count);
+        ids.sort_unstable_by(|&a, &b| likelier(logits, a, b));
+        Self {
+            chosen: log(chosen),
+            top: ids.into_iter().map(|id| (id, log(id))).collect(),
+        }
     }
 }
 
@@ -144,10 +197,11 @@ pub struct Answer {
 }
 
 /// One more token.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct NewToken {
     pub id: u32,
     pub text: String,
+    pub logprobs: Option<Logprobs>,
     pub finished: Option<FinishReason>,
 }
 
@@ -164,6 +218,8 @@ pub(crate) struct Sequence {
     cache: Option<Cache>,
     detokeniser: Detokeniser,
     text: String,
+    /// Kept where adjustments look at it.
+    history: Option<History>,
     timings: Timings,
 }
 
@@ -200,6 +256,7 @@ impl Sequence {
         capacity: usize,
     ) -> Self {
         Self {
+            history: (!params.adjustments.is_off()).then(|| History::new(&prompt)),
             prompt: prompt.len(),
             limit: capacity - prompt.len(),
             is_long: model.decoder.is_long(capacity),
@@ -263,16 +320,29 @@ impl Sequence {
     /// Chooses the next token, once nothing is [`behind`](Self::behind).
     pub(crate) fn choose(&mut self, model: &Model, logits: &[f32]) -> Result<NewToken> {
         let position = u32::try_from(self.tokens.len() - self.prompt).unwrap_or(u32::MAX);
-        let id = self.params.choice().choose(logits, position)?;
-        Ok(self.take(model, id))
+        let choice = self.params.choice();
+        let id = match &self.history {
+            Some(history) => {
+                let mut adjusted = logits.to_vec();
+                self.params.adjustments.apply(&mut adjusted, history);
+                choice.choose(&adjusted, position)?
+            }
+            None => choice.choose(logits, position)?,
+        };
+        if let Some(history) = &mut self.history {
+            history.push(id);
+        }
+        let logprobs = self.params.logprobs;
+        let logprobs = logprobs.map(|count| Logprobs::of(logits, id, count));
+        Ok(self.take(model, id, logprobs))
     }
 
     /// Adds a token and sees whether it is the last.
-    fn take(&mut self, model: &Model, id: u32) -> NewToken {
+    fn take(&mut self, model: &Model, id: u32, logprobs: Option<Logprobs>) -> NewToken {
         self.tokens.push(id);
         let mut text = self.detokeniser.push(id);
         let mut finished = None;
-        if model.text().stop_tokens().contains(&id) {
+        if model.text().stop_tokens().contains(&id) || self.params.stop_tokens.contains(&id) {
             finished = Some(FinishReason::Stop);
         } else if self.stop_string_in(&text) {
             finished = Some(FinishReason::StopString);
@@ -283,7 +353,12 @@ impl Sequence {
             text += &self.detokeniser.finish();
         }
         self.text += &text;
-        NewToken { id, text, finished }
+        NewToken {
+            id,
+            text,
+            logprobs,
+            finished,
+        }
     }
 
     /// Whether the text, longer by `new`, holds a stop string that it did not hold before.

@@ -4,6 +4,7 @@
 //! own logits. The work is that of reading a prompt of the same length; memory does not grow with length times
 //! vocabulary, since logits are looked at a few rows at a time.
 
+use crate::adjust::History;
 use crate::ending::Ending;
 use crate::error::{Error, Result};
 use crate::model::Model;
@@ -94,7 +95,7 @@ impl Model {
     pub(crate) fn ending(&self, claim: &Claim<'_>) -> Ending {
         let room = claim.context.saturating_sub(claim.prompt.len());
         let limit = room.min(claim.params.max_tokens as usize);
-        Ending::of(&self.text(), claim.ids, &claim.params.stop, limit)
+        Ending::of(&self.text(), claim.ids, claim.params, limit)
     }
 
     /// Gaps and differences, with `block` positions computed and `rows` of logits held at a time.
@@ -107,6 +108,7 @@ impl Model {
     ) -> Result<Positions> {
         let choice = claim.params.choice();
         choice.validate()?;
+        claim.params.adjustments.validate()?;
         let vocabulary = self.info().vocabulary;
         if claim.prompt.is_empty() {
             return Err(Error::EmptyPrompt);
@@ -155,13 +157,27 @@ impl Model {
         // As long as the author's might have become: that decides how positions are turned.
         let capacity = claim.prompt.len() + claim.params.max_tokens as usize;
         let mut reading = self.reading(sequence.len(), capacity.min(claim.context))?;
+        let adjustments = &claim.params.adjustments;
+        let mut history = (!adjustments.is_off()).then(|| History::new(claim.prompt));
+        let mut adjusted = Vec::new();
         let mut start = 0;
         for block in sequence.chunks(block.max(1)) {
             let from = first.saturating_sub(start).min(block.len());
             self.read_each(&mut reading, block, from, rows, |index, logits| {
                 let position = start + index - first;
                 let (at, chosen) = (position as u32, claim.ids[position]);
-                let gap = choice.gap(logits, at, chosen)?;
+                let gap = match &mut history {
+                    Some(history) => {
+                        if let Some(before) = position.checked_sub(1) {
+                            history.push(claim.ids[before]);
+                        }
+                        adjusted.clear();
+                        adjusted.extend_from_slice(logits);
+                        adjustments.apply(&mut adjusted, history);
+                        choice.gap(&adjusted, at, chosen)?
+                    }
+                    None => choice.gap(logits, at, chosen)?,
+                };
                 found.gaps[position] = thousandths(gap.gap) as u32;
                 found.matches += u32::from(gap.is_match);
                 while let Some(probe) = by_position.next_if(|&probe| probes[probe].position == at) {

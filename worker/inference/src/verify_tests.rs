@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::adjust::Adjustments;
 use crate::model::tests::load;
 use crate::sequence::Answer;
 use crate::test_model;
@@ -43,6 +44,16 @@ fn each_kind() -> Vec<SamplingParams> {
             top_k: 40,
             top_p: 0.9,
             min_p: 0.02,
+            ..sampled.clone()
+        },
+        SamplingParams {
+            adjustments: Adjustments {
+                repetition_penalty: 1.3,
+                frequency_penalty: 0.4,
+                presence_penalty: -0.2,
+                logit_bias: vec![(65, 2.5), (70, -100.0)],
+            },
+            stop_tokens: vec![200],
             ..sampled.clone()
         },
         sampled,
@@ -410,4 +421,33 @@ fn the_differences_are_those_of_the_specification() {
         let wanted = case["difference_milli"].as_i64().expect("an integer");
         assert_eq!(i64::from(difference(&logits, chosen, decoy)), wanted);
     }
+}
+
+#[test]
+fn answers_made_without_the_adjustments_that_were_asked_for_have_gaps() {
+    let model = model();
+    let asked = SamplingParams {
+        adjustments: Adjustments {
+            repetition_penalty: 1.8,
+            frequency_penalty: 1.0,
+            ..Adjustments::default()
+        },
+        ..params(3)
+    };
+    let plain = answer(&model, &params(3));
+    let adjusted = answer(&model, &asked);
+    assert_ne!(plain.ids, adjusted.ids);
+    let check = |answer: &Answer| {
+        let claim = Claim {
+            prompt: &PROMPT,
+            ids: &answer.ids,
+            reason: answer.reason,
+            text: &answer.text,
+            params: &asked,
+            context: model.info().context,
+        };
+        model.verify(&claim, &[], &[100]).expect("checks")
+    };
+    assert!(check(&plain).largest_gap_milli > 500);
+    assert_eq!(check(&adjusted).largest_gap_milli, 0);
 }

@@ -143,6 +143,7 @@ fn sampling(parameters: &Parameters, seed: u64) -> SamplingParams {
         max_tokens: parameters.max_tokens,
         // The worker looks for stop strings itself: it must hold back what may become one.
         stop: vec![],
+        ..SamplingParams::default()
     }
 }
 
@@ -213,9 +214,9 @@ impl Engine for Llm {
         let mut events = vec![];
         for event in self.engine.step() {
             let (sequence, event, ended) = match event {
-                emc_inference::Event::Token { sequence, id, text } => {
-                    (sequence, Event::Token { id, text }, false)
-                }
+                emc_inference::Event::Token {
+                    sequence, id, text, ..
+                } => (sequence, Event::Token { id, text }, false),
                 emc_inference::Event::Finished { sequence, answer } => {
                     let reason = match answer.reason {
                         emc_inference::FinishReason::Stop => FinishReason::Stop,

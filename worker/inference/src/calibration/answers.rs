@@ -355,7 +355,12 @@ fn edits() -> [(&'static str, Edit); 4] {
 fn edited(model: &Model, answer: &Answered, author: &'static str, edit: Edit) -> Option<Answered> {
     let ids = edit(model, answer);
     let text = model.text();
-    let ending = Ending::of(&text, &ids, &[], answer.params.max_tokens as usize);
+    let ending = Ending::of(
+        &text,
+        &ids,
+        &answer.params,
+        answer.params.max_tokens as usize,
+    );
     if ids == answer.ids || text.stop_tokens().is_empty() {
         return None;
     }
