@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use crate::decoder::{PAGE, Part};
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::sampler::Choice;
@@ -56,6 +57,58 @@ pub fn measure(model: &Model, prompt: usize, answer: usize, repeats: usize) -> R
     Ok(best)
 }
 
+/// Tokens a second of several answers that are made together, each after a prompt of its own; the best of `repeats` runs.
+pub fn measure_together(
+    model: &Model,
+    sequences: usize,
+    prompt: usize,
+    answer: usize,
+    repeats: usize,
+) -> Result<f64> {
+    let info = model.info();
+    if sequences == 0 || prompt == 0 || answer == 0 || prompt + answer > info.context {
+        return Err(Error::BadParameter(format!(
+            "{sequences} runs of {prompt} + {answer} tokens do not fit the model"
+        )));
+    }
+    let mut best = 0f64;
+    for _ in 0..repeats.max(1) {
+        let mut pool = model.decoder.pool(sequences * (prompt + answer + PAGE))?;
+        let mut caches = Vec::new();
+        for sequence in 0..sequences {
+            let id = |index: usize| ((index + sequence * 31) * 7919 % info.vocabulary) as u32;
+            let ids: Vec<u32> = (0..prompt).map(id).collect();
+            let mut cache = pool.begin(&[], false);
+            pool.reserve(&mut cache, prompt + answer);
+            model.logits_of(
+                &mut [Part {
+                    ids: &ids,
+                    cache: &mut cache,
+                }],
+                &[true],
+                &mut pool,
+            )?;
+            caches.push(cache);
+        }
+        let begin = Instant::now();
+        let mut last = vec![1u32; sequences];
+        for position in 0..answer {
+            let parts = caches.iter_mut().zip(&last);
+            let parts = parts.map(|(cache, id)| Part {
+                ids: std::slice::from_ref(id),
+                cache,
+            });
+            let mut parts: Vec<Part<'_>> = parts.collect();
+            let logits = model.logits_of(&mut parts, &vec![true; sequences], &mut pool)?;
+            for (id, logits) in last.iter_mut().zip(logits.chunks_exact(info.vocabulary)) {
+                *id = Choice::GREEDY.choose(logits, position as u32)?;
+            }
+        }
+        best = best.max((sequences * answer) as f64 / begin.elapsed().as_secs_f64());
+    }
+    Ok(best)
+}
+
 /// The most memory that this process has held so far, in bytes; `None` where the system does not tell.
 pub fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
@@ -80,6 +133,8 @@ mod tests {
         let speed = measure(&model, 8, 8, 2).expect("measures");
         assert!(speed.prefill > 0.0 && speed.decode > 0.0);
         assert!(measure(&model, 60, 8, 1).is_err());
+        assert!(measure_together(&model, 3, 8, 8, 2).expect("measures") > 0.0);
+        assert!(measure_together(&model, 3, 60, 8, 1).is_err());
         assert!(peak_memory().expect("Linux tells") > 1 << 20);
     }
 }

@@ -16,6 +16,7 @@ use crate::gguf::Gguf;
 use crate::linear::Activations;
 use crate::model_root::{ModelRoot, model_root};
 use crate::safetensors_files::weight_files;
+use crate::sequence::SamplingParams;
 use crate::tokenizer::{Tokenizer, TokenizerConfig};
 use crate::weights::Weights;
 
@@ -24,6 +25,9 @@ const DEFAULT_MAX_CONTEXT: usize = 131_072;
 
 /// Said where a model without a chat template is asked to chat.
 const NO_TEMPLATE: &str = "the model's files have none: it completes text, it does not chat";
+
+/// Logits that are in memory at a time: 32 MiB.
+pub(crate) const LOGITS: usize = 8 << 20;
 
 /// How to load a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -71,6 +75,7 @@ pub struct ModelInfo {
 pub struct ModelText {
     tokenizer: Tokenizer,
     template: Option<ChatTemplate>,
+    defaults: SamplingParams,
 }
 
 /// A model, ready to compute.
@@ -267,6 +272,35 @@ impl Model {
         Ok(())
     }
 
+    /// How its authors would have it answer (`generation_config.json`); greedy where they do not say.
+    pub fn defaults(&self) -> &SamplingParams {
+        &self.text.defaults
+    }
+
+    /// The logits after every one of these ids, told one by one with the id's index: what the next token is chosen from.
+    pub fn each_logits(
+        &self,
+        ids: &[u32],
+        each: impl FnMut(usize, &[f32]) -> Result<()>,
+    ) -> Result<()> {
+        self.check_ids(ids)?;
+        let rows = (LOGITS / self.info.vocabulary.max(1)).max(1);
+        self.read_each(&mut self.reading(ids.len(), ids.len())?, ids, 0, rows, each)
+    }
+
+    fn check_ids(&self, ids: &[u32]) -> Result<()> {
+        if ids.is_empty() {
+            return Err(Error::EmptyPrompt);
+        }
+        if ids.len() > self.info.context {
+            return Err(Error::PromptTooLong {
+                prompt: ids.len(),
+                context: self.info.context,
+            });
+        }
+        Ok(())
+    }
+
     /// What the model is.
     pub fn info(&self) -> &ModelInfo {
         &self.info
@@ -279,15 +313,7 @@ impl Model {
 
     /// The logits after a prompt, one per token of the vocabulary: what the first token is chosen from.
     pub fn logits(&self, prompt: &[u32]) -> Result<Vec<f32>> {
-        if prompt.is_empty() {
-            return Err(Error::EmptyPrompt);
-        }
-        if prompt.len() > self.info.context {
-            return Err(Error::PromptTooLong {
-                prompt: prompt.len(),
-                context: self.info.context,
-            });
-        }
+        self.check_ids(prompt)?;
         self.read(&mut self.reading(prompt.len(), prompt.len())?, prompt)
     }
 
@@ -325,6 +351,7 @@ impl ModelText {
         Ok(Self {
             tokenizer,
             template,
+            defaults: SamplingParams::default(),
         })
     }
 
@@ -337,6 +364,7 @@ impl ModelText {
         Ok(Self {
             template: template.transpose()?,
             tokenizer,
+            defaults: defaults(folder)?,
         })
     }
 
@@ -370,6 +398,16 @@ impl ModelText {
         self.tokenizer.decode(ids)
     }
 
+    /// True if there is a chat template: the model chats, and does not only complete texts.
+    pub fn has_template(&self) -> bool {
+        self.template.is_some()
+    }
+
+    /// Number of tokens.
+    pub fn vocabulary(&self) -> usize {
+        self.tokenizer.vocabulary()
+    }
+
     /// For text that grows id by id; its pieces join to what [`decode`](Self::decode) gives for all.
     pub fn detokeniser(&self) -> Detokeniser {
         self.tokenizer.detokeniser()
@@ -379,6 +417,28 @@ impl ModelText {
     pub fn stop_tokens(&self) -> &[u32] {
         self.tokenizer.stops()
     }
+}
+
+/// How a folder's `generation_config.json` would have answers made.
+fn defaults(folder: &Path) -> Result<SamplingParams> {
+    let mut params = SamplingParams::default();
+    let path = folder.join("generation_config.json");
+    if !path.is_file() {
+        return Ok(params);
+    }
+    let file = HfConfig::read(&path)?;
+    if file.flag("do_sample")?.unwrap_or(false) {
+        params.temperature = file.float("temperature")?.unwrap_or(1.0);
+        params.top_k = u32::try_from(file.size("top_k")?.unwrap_or(50)).unwrap_or(0);
+        params.top_p = file.float("top_p")?.unwrap_or(1.0);
+        params.min_p = file.float("min_p")?.unwrap_or(0.0);
+    }
+    params.adjustments.repetition_penalty = file.float("repetition_penalty")?.unwrap_or(1.0);
+    // What is out of range there is no reason to refuse the model.
+    Ok(match params.validate() {
+        Ok(()) => params,
+        Err(_) => SamplingParams::default(),
+    })
 }
 
 /// What a model consists of.

@@ -7,14 +7,11 @@
 use crate::adjust::History;
 use crate::ending::Ending;
 use crate::error::{Error, Result};
-use crate::model::Model;
+use crate::model::{LOGITS, Model};
 use crate::sequence::{FinishReason, SamplingParams};
 
 /// Positions that are computed at a time.
 const BLOCK: usize = 512;
-/// Logits that are in memory at a time: 32 MiB.
-const LOGITS: usize = 8 << 20;
-
 /// An answer, as it was delivered, and what it was to be.
 #[derive(Debug, Clone, Copy)]
 pub struct Claim<'a> {
