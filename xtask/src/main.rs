@@ -35,7 +35,7 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
-    /// Figures, a line each: what the main job, the escrow's calls or pictures cost in time, instructions and memory
+    /// Figures, a line each: what the main job, the escrow's calls, pictures or text cost in time, instructions and memory
     Bench {
         /// What to measure
         subject: Subject,
@@ -84,6 +84,8 @@ enum Subject {
     Escrow,
     /// Pictures: seconds a step and peak memory, beside diffusers in turn
     Diffusion,
+    /// Text: tokens a second, loading and peak memory, beside llama.cpp and transformers in turn
+    Llm,
 }
 
 #[derive(Args)]
@@ -146,6 +148,7 @@ fn run() -> Result<()> {
                 Subject::Main => demo::run(&paths, "emc-bench", build, &arguments),
                 Subject::Escrow => demo::run(&paths, "emc-bench-escrow", build, &arguments),
                 Subject::Diffusion => example::run(&paths, "bench_diffusion", build, &arguments),
+                Subject::Llm => example::run(&paths, "bench_llm", build, &arguments),
             }
         }
         Command::Simulate { arguments } => simulate::run(&paths, &arguments),

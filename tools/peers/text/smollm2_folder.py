@@ -43,11 +43,17 @@ def file_tokenizer(fields):
 
 
 def main(folder):
+    transformers.logging.disable_progress_bar()
     unfinished = folder.with_suffix(".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     fields = read_fields(MODEL)
     ids = {f"{name}_token_id": fields[f"tokenizer.ggml.{name}_token_id"] for name in ("bos", "eos")}
-    model = transformers.AutoModelForCausalLM.from_pretrained(MODEL.parent, gguf_file=MODEL.name, dtype=torch.float32)
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        MODEL.parent,
+        gguf_file=MODEL.name,
+        dtype=torch.float32,
+        quantization_config=transformers.GgufConfig(dequantize=True),
+    )
     model = model.to(torch.bfloat16)
     model.config.dtype = torch.bfloat16
     for name, token in ids.items():

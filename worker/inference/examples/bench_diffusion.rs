@@ -4,10 +4,11 @@
 //! (`tools/peers/diffusion/serve.py`). They are asked in turn for the same picture; only one of them computes at a time.
 //! Prints a line a figure, `name value unit`; ratios are ours to theirs, medians over the rounds.
 
+mod peers;
+
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
@@ -17,6 +18,8 @@ use emc_inference::diffusion::{ImageModel, ImageOptions, ImageRequest};
 use emc_inference::{DType, Device};
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
+
+use peers::{Figures, Program, median, say};
 
 /// As `serve.py` has it.
 const PROMPT: &str = "a red apple on a table";
@@ -143,12 +146,6 @@ fn serve(folder: &Path, dtype: DType, threads: usize) -> Result<()> {
     Ok(())
 }
 
-fn say(answer: &impl Serialize) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{}", serde_json::to_string(answer)?)?;
-    Ok(out.flush()?)
-}
-
 fn draw(model: &ImageModel, size: u32, steps: usize, seed: u64) -> Result<Drawn> {
     let mut request = ImageRequest::new(PROMPT, size, size);
     (request.steps, request.seed) = (steps, seed);
@@ -187,68 +184,6 @@ fn product(side: i64, dtype: DType) -> Result<Product> {
     Ok(Product { seconds })
 }
 
-/// One of the two programs.
-struct Program {
-    child: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-    ready: Ready,
-}
-
-impl Program {
-    fn start(mut command: Command) -> Result<Self> {
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("{command:?}"))?;
-        let input = child.stdin.take().context("it has an input")?;
-        let mut output = BufReader::new(child.stdout.take().context("it has an output")?);
-        let ready = answer(&mut output).with_context(|| format!("{command:?}"))?;
-        Ok(Self {
-            child,
-            input,
-            output,
-            ready,
-        })
-    }
-
-    fn ask<T: for<'a> Deserialize<'a>>(&mut self, asked: &Asked) -> Result<T> {
-        writeln!(self.input, "{}", serde_json::to_string(asked)?)?;
-        self.input.flush()?;
-        answer(&mut self.output)
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn answer<T: for<'a> Deserialize<'a>>(output: &mut impl BufRead) -> Result<T> {
-    let mut line = String::new();
-    ensure!(output.read_line(&mut line)? > 0, "the program has ended");
-    serde_json::from_str(&line).with_context(|| line.clone())
-}
-
-/// Collects and prints figures.
-struct Figures {
-    json: bool,
-    list: serde_json::Map<String, serde_json::Value>,
-}
-
-impl Figures {
-    fn add(&mut self, name: &str, value: f64, unit: &str) {
-        if !self.json {
-            println!("{name} {value:.3} {unit}");
-        }
-        let figure = serde_json::json!({ "value": value, "unit": unit });
-        self.list.insert(name.to_owned(), figure);
-    }
-}
-
 fn compare(arguments: &Arguments) -> Result<()> {
     let python = &arguments.python;
     ensure!(
@@ -262,23 +197,18 @@ fn compare(arguments: &Arguments) -> Result<()> {
     };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = arguments.threads.unwrap_or(cores);
-    let mut figures = Figures {
-        json: arguments.json,
-        list: serde_json::Map::new(),
-    };
+    let mut figures = Figures::new(arguments.json);
     for &dtype in &arguments.dtypes {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("serve").arg(&folder);
-        let ours = Program::start(with(command, dtype, threads))?;
+        let ours = Program::<Ready>::start(with(command, dtype, threads))?;
         let mut command = Command::new(python);
         command.arg("tools/peers/diffusion/serve.py").arg(&folder);
-        let theirs = Program::start(with(command, dtype, threads))?;
+        let theirs = Program::<Ready>::start(with(command, dtype, threads))?;
         eprintln!("ours: {}\ntheirs: {}", ours.ready.about, theirs.ready.about);
         in_turn(arguments, dtype, ours, theirs, &mut figures)?;
     }
-    if arguments.json {
-        println!("{:#}", serde_json::Value::Object(figures.list));
-    }
+    figures.finish();
     Ok(())
 }
 
@@ -303,8 +233,8 @@ fn random_model(python: &Path) -> Result<PathBuf> {
 fn in_turn(
     arguments: &Arguments,
     dtype: DType,
-    mut ours: Program,
-    mut theirs: Program,
+    mut ours: Program<Ready>,
+    mut theirs: Program<Ready>,
     figures: &mut Figures,
 ) -> Result<()> {
     let product: Product = ours.ask(&Asked::Matmul { matmul: MATRIX })?;
@@ -361,12 +291,6 @@ fn pairs(figures: &mut Figures, name: &str, pairs: &[(f64, f64)]) {
         of(|pair| pair.0 / pair.1),
         "ratio",
     );
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// The largest difference, as a part of the largest value.

@@ -16,6 +16,8 @@ pub struct Speed {
     pub decode: f64,
     /// The same, of the fastest token: what an idle machine would do, on one that is not.
     pub decode_best: f64,
+    /// Tokens of the answer a second, all of them together.
+    pub decode_mean: f64,
 }
 
 /// Measures with a prompt of `prompt` tokens and an answer of `answer` tokens; the best of `repeats` runs, since
@@ -35,6 +37,7 @@ pub fn measure(model: &Model, prompt: usize, answer: usize, repeats: usize) -> R
         prefill: 0.0,
         decode: 0.0,
         decode_best: 0.0,
+        decode_mean: 0.0,
     };
     for _ in 0..repeats.max(1) {
         let mut reading = model.reading(prompt + answer, prompt + answer)?;
@@ -53,6 +56,8 @@ pub fn measure(model: &Model, prompt: usize, answer: usize, repeats: usize) -> R
         times.sort_by(f64::total_cmp);
         best.decode = best.decode.max(1.0 / times[answer / 2]);
         best.decode_best = best.decode_best.max(1.0 / times[0]);
+        let total: f64 = times.iter().sum();
+        best.decode_mean = best.decode_mean.max(answer as f64 / total);
     }
     Ok(best)
 }
