@@ -64,7 +64,7 @@ impl ModelOptions {
 #[derive(Args)]
 pub struct SamplingOptions {
     /// 0 is greedy.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     temperature: Option<f64>,
     /// Only the likeliest tokens; 0 keeps all.
     #[arg(long)]
