@@ -56,8 +56,6 @@ def main(folder):
     )
     model = model.to(torch.bfloat16)
     model.config.dtype = torch.bfloat16
-    for name, token in ids.items():
-        setattr(model.config, name, token)
     model.generation_config = transformers.GenerationConfig(**ids)
     model.save_pretrained(unfinished)
     file_tokenizer(fields).save(str(unfinished / "tokenizer.json"))

@@ -33,7 +33,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         ..EngineOptions::default()
     };
     let mut engine = Engine::new(model, options)?;
-    let params = arguments.sampling.params(engine.model().defaults());
+    let params = arguments.sampling.params(engine.model().defaults())?;
     let begin: Vec<ChatMessage> = arguments
         .system
         .iter()

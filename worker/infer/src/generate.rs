@@ -5,7 +5,7 @@ use std::io::Write;
 use anyhow::{Result, ensure};
 use clap::Args;
 use emc_inference::{
-    Answer, ChatMessage, Engine, EngineOptions, Event, FinishReason, Model, SamplingParams,
+    Answer, ChatMessage, Engine, EngineOptions, Event, FinishReason, Grammar, Model, SamplingParams,
 };
 use serde::{Deserialize, Serialize};
 
@@ -81,6 +81,9 @@ pub struct Params {
     pub repetition_penalty: f64,
     pub frequency_penalty: f64,
     pub presence_penalty: f64,
+    /// The schema of an answer that is to be JSON; empty for any object.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub json: Option<String>,
 }
 
 impl From<&SamplingParams> for Params {
@@ -96,6 +99,10 @@ impl From<&SamplingParams> for Params {
             repetition_penalty: params.adjustments.repetition_penalty,
             frequency_penalty: params.adjustments.frequency_penalty,
             presence_penalty: params.adjustments.presence_penalty,
+            json: params.grammar.as_ref().map(|grammar| match grammar {
+                Grammar::JsonObject => String::new(),
+                Grammar::JsonSchema(schema) => schema.clone(),
+            }),
         }
     }
 }
@@ -117,6 +124,10 @@ impl Params {
                 presence_penalty: self.presence_penalty,
                 logit_bias: Vec::new(),
             },
+            grammar: self.json.as_deref().map(|schema| match schema {
+                "" => Grammar::JsonObject,
+                schema => Grammar::JsonSchema(schema.to_owned()),
+            }),
             ..SamplingParams::default()
         }
     }
@@ -149,7 +160,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let prompt_ids = model.encode(&prompt)?;
     let params = SamplingParams {
         logprobs: arguments.logprobs,
-        ..arguments.sampling.params(model.defaults())
+        ..arguments.sampling.params(model.defaults())?
     };
     let streams = arguments.n == 1 && !arguments.json;
     let (root, context) = (hex::encode(model.info().root.root), model.info().context);

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use emc_inference::{Activations, Adjustments, DType, Device, LoadOptions, Model, SamplingParams};
+use emc_inference::{
+    Activations, Adjustments, DType, Device, Grammar, LoadOptions, Model, SamplingParams,
+};
 
 /// Which model, and how it computes.
 #[derive(Args)]
@@ -93,18 +95,31 @@ pub struct SamplingOptions {
     /// Makes tokens that the answer has less likely; 0 is off.
     #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
     presence_penalty: f64,
+    /// The answer is to be a JSON object, or JSON that fits the schema in this file.
+    #[arg(long, value_name = "SCHEMA", num_args = 0..=1, default_missing_value = "")]
+    json_answer: Option<String>,
 }
 
 impl SamplingOptions {
     /// The whole of it, filled up from the model's own.
-    pub fn params(&self, defaults: &SamplingParams) -> SamplingParams {
+    pub fn params(&self, defaults: &SamplingParams) -> Result<SamplingParams> {
+        let grammar = match self.json_answer.as_deref() {
+            None => None,
+            Some("") => Some(Grammar::JsonObject),
+            Some(path) => {
+                let schema = std::fs::read_to_string(path);
+                Some(Grammar::JsonSchema(
+                    schema.with_context(|| format!("cannot read {path}"))?,
+                ))
+            }
+        };
         // Who names a temperature of his own is not meant to get the authors' filters for theirs.
         let plain = SamplingParams::default();
         let from = match self.temperature {
             Some(_) => &plain,
             None => defaults,
         };
-        SamplingParams {
+        Ok(SamplingParams {
             temperature: self.temperature.unwrap_or(from.temperature),
             top_k: self.top_k.unwrap_or(from.top_k),
             top_p: self.top_p.unwrap_or(from.top_p),
@@ -120,8 +135,9 @@ impl SamplingOptions {
                 presence_penalty: self.presence_penalty,
                 logit_bias: Vec::new(),
             },
+            grammar,
             ..plain
-        }
+        })
     }
 }
 

@@ -39,6 +39,11 @@ impl TokenBytes {
         }
     }
 
+    /// Number of tokens.
+    pub(crate) fn count(&self) -> usize {
+        self.ends.len()
+    }
+
     /// The bytes of a token; none for an id outside the vocabulary.
     pub(crate) fn of(&self, id: u32) -> &[u8] {
         let id = id as usize;

@@ -225,7 +225,7 @@ impl Encoder {
             .fold(longest as usize, usize::min);
         let path = folder.join("tokenizer.json");
         let bad = |error: tokenizers::Error| Error::Tokenizer(format!("tokenizer.json: {error}"));
-        let mut tokenizer = tokenizers::Tokenizer::from_file(path).map_err(bad)?;
+        let mut tokenizer = crate::tokenizer::read_file(&path)?;
         tokenizer.with_padding(None);
         let truncation = tokenizers::TruncationParams {
             max_length: max_tokens,

@@ -90,9 +90,8 @@ impl Engine {
         let most = options.max_sequences.saturating_mul(info.context + PAGE);
         let budget = options.cache_bytes / info.cache_bytes_per_token.max(1);
         let budget = usize::try_from(budget).unwrap_or(usize::MAX);
-        // Whole pages, and none beyond the budget unless it is less than one.
-        let positions = budget.min(most) / PAGE * PAGE;
-        let pool = model.decoder.pool(positions)?;
+        // Whole pages: the last may pass the budget, so that a sequence as long as it fits.
+        let pool = model.decoder.pool(budget.min(most))?;
         Ok(Self {
             model,
             options,
@@ -142,7 +141,7 @@ impl Engine {
                 "the prompt needs {needed} pages of cache, {free} are free"
             )));
         }
-        let sequence = Sequence::new(&self.model, prompt, params, capacity);
+        let sequence = Sequence::new(&self.model, prompt, params, capacity)?;
         let id = SequenceId(self.next);
         self.next += 1;
         self.running.insert(id, sequence);
@@ -314,7 +313,7 @@ impl Model {
     ) -> Result<Answer> {
         let capacity = Sequence::check(self, &prompt, &params)?;
         let mut pool = self.decoder.pool(capacity)?;
-        let mut sequence = Sequence::new(self, prompt, params, capacity);
+        let mut sequence = Sequence::new(self, prompt, params, capacity)?;
         let block = EngineOptions::default().prompt_block;
         loop {
             let begin = Instant::now();

@@ -31,6 +31,9 @@ mod error;
 mod families;
 mod gap;
 pub mod gguf;
+mod grammar;
+#[cfg(test)]
+mod hostile_tests;
 mod kernels;
 mod linear;
 mod model;
@@ -58,6 +61,7 @@ pub use encoder::{Embedding, Encoder, EncoderInfo, Pooling};
 pub use engine::{Engine, EngineOptions, Event, SequenceId};
 pub use error::{Error, Result};
 pub use gap::Gap;
+pub use grammar::{Grammar, MAX_SCHEMA};
 pub use linear::Activations;
 pub use model::{LoadOptions, Model, ModelInfo, ModelText};
 pub use model_root::{ModelFile, ModelRoot, model_root, root_of};

@@ -13,6 +13,7 @@ use crate::device::{DType, Device};
 use crate::error::{Error, Result};
 use crate::families::{self, HfConfig};
 use crate::gguf::Gguf;
+use crate::grammar::{Constraint, Grammar, Vocabulary};
 use crate::linear::Activations;
 use crate::model_root::{ModelRoot, model_root};
 use crate::safetensors_files::weight_files;
@@ -76,6 +77,7 @@ pub struct ModelText {
     tokenizer: Tokenizer,
     template: Option<ChatTemplate>,
     defaults: SamplingParams,
+    vocabulary: Vocabulary,
 }
 
 /// A model, ready to compute.
@@ -352,6 +354,7 @@ impl ModelText {
             tokenizer,
             template,
             defaults: SamplingParams::default(),
+            vocabulary: Vocabulary::default(),
         })
     }
 
@@ -365,6 +368,7 @@ impl ModelText {
             template: template.transpose()?,
             tokenizer,
             defaults: defaults(folder)?,
+            vocabulary: Vocabulary::default(),
         })
     }
 
@@ -396,6 +400,14 @@ impl ModelText {
     /// The text of an output: one function of all its ids. The end token is among the ids and adds nothing.
     pub fn decode(&self, ids: &[u32]) -> String {
         self.tokenizer.decode(ids)
+    }
+
+    /// Begins an answer of this form.
+    pub(crate) fn constrain(&self, grammar: &Grammar) -> Result<Constraint> {
+        let no_end =
+            || Error::BadParameter("a model without an end token cannot be held to a form".into());
+        let end = *self.stop_tokens().first().ok_or_else(no_end)?;
+        self.vocabulary.begin(grammar, self.tokenizer.bytes(), end)
     }
 
     /// True if there is a chat template: the model chats, and does not only complete texts.

@@ -6,6 +6,7 @@ use crate::adjust::{Adjustments, History};
 use crate::decoder::{Cache, PAGE, Part, Pool};
 use crate::detokenise::Detokeniser;
 use crate::error::{Error, Result};
+use crate::grammar::{Constraint, Grammar};
 use crate::model::Model;
 use crate::sampler::{Choice, likelier};
 
@@ -39,6 +40,8 @@ pub struct SamplingParams {
     pub stop_tokens: Vec<u32>,
     /// What is done to logits before a token is chosen.
     pub adjustments: Adjustments,
+    /// What the answer has to be; any text where `None`.
+    pub grammar: Option<Grammar>,
     /// How many of the likeliest tokens are told with every token, with their probabilities; the token's own is told too.
     /// None are told where `None`.
     pub logprobs: Option<u8>,
@@ -63,6 +66,7 @@ impl Default for SamplingParams {
             stop: Vec::new(),
             stop_tokens: Vec::new(),
             adjustments: Adjustments::default(),
+            grammar: None,
             logprobs: None,
         }
     }
@@ -92,6 +96,9 @@ impl SamplingParams {
     pub fn validate(&self) -> Result<()> {
         self.choice().validate()?;
         self.adjustments.validate()?;
+        if let Some(grammar) = &self.grammar {
+            grammar.validate()?;
+        }
         let bad = |what: String| Err(Error::BadParameter(what));
         if self.max_tokens == 0 {
             return bad("max_tokens must be at least 1".into());
@@ -220,6 +227,8 @@ pub(crate) struct Sequence {
     text: String,
     /// Kept where adjustments look at it.
     history: Option<History>,
+    /// Where the answer stands in its grammar.
+    constraint: Option<Constraint>,
     timings: Timings,
 }
 
@@ -254,8 +263,11 @@ impl Sequence {
         prompt: Vec<u32>,
         params: SamplingParams,
         capacity: usize,
-    ) -> Self {
-        Self {
+    ) -> Result<Self> {
+        let constraint = params.grammar.as_ref();
+        let constraint = constraint.map(|grammar| model.text().constrain(grammar));
+        Ok(Self {
+            constraint: constraint.transpose()?,
             history: (!params.adjustments.is_off()).then(|| History::new(&prompt)),
             prompt: prompt.len(),
             limit: capacity - prompt.len(),
@@ -269,7 +281,7 @@ impl Sequence {
             },
             tokens: prompt,
             params,
-        }
+        })
     }
 
     /// Tokens that are to be computed before the next one can be chosen.
@@ -321,16 +333,24 @@ impl Sequence {
     pub(crate) fn choose(&mut self, model: &Model, logits: &[f32]) -> Result<NewToken> {
         let position = u32::try_from(self.tokens.len() - self.prompt).unwrap_or(u32::MAX);
         let choice = self.params.choice();
-        let id = match &self.history {
-            Some(history) => {
-                let mut adjusted = logits.to_vec();
-                self.params.adjustments.apply(&mut adjusted, history);
-                choice.choose(&adjusted, position)?
+        let id = match (&self.history, &mut self.constraint) {
+            (None, None) => choice.choose(logits, position)?,
+            (history, constraint) => {
+                let mut changed = logits.to_vec();
+                if let Some(history) = history {
+                    self.params.adjustments.apply(&mut changed, history);
+                }
+                if let Some(constraint) = constraint {
+                    constraint.restrict(&mut changed)?;
+                }
+                choice.choose(&changed, position)?
             }
-            None => choice.choose(logits, position)?,
         };
         if let Some(history) = &mut self.history {
             history.push(id);
+        }
+        if let Some(constraint) = &mut self.constraint {
+            constraint.accept(id);
         }
         let logprobs = self.params.logprobs;
         let logprobs = logprobs.map(|count| Logprobs::of(logits, id, count));

@@ -14,7 +14,7 @@ use crate::detokenise::{Detokeniser, TokenBytes};
 use crate::error::{Error, Result};
 use crate::families::HfConfig;
 use crate::gguf::Gguf;
-pub(crate) use folder::TokenizerConfig;
+pub(crate) use folder::{TokenizerConfig, read_file};
 
 /// Text to token ids and back.
 #[derive(Debug)]
@@ -66,6 +66,11 @@ impl Tokenizer {
             ));
         }
         Ok(ids)
+    }
+
+    /// The bytes of every token.
+    pub(crate) fn bytes(&self) -> &TokenBytes {
+        &self.bytes
     }
 
     /// The text of all ids together. Control tokens, the end among them, add nothing.

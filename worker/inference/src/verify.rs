@@ -156,24 +156,35 @@ impl Model {
         let mut reading = self.reading(sequence.len(), capacity.min(claim.context))?;
         let adjustments = &claim.params.adjustments;
         let mut history = (!adjustments.is_off()).then(|| History::new(claim.prompt));
-        let mut adjusted = Vec::new();
+        let grammar = claim.params.grammar.as_ref();
+        let constraint = grammar.map(|grammar| self.text().constrain(grammar));
+        let mut constraint = constraint.transpose()?;
+        let mut changed = Vec::new();
         let mut start = 0;
         for block in sequence.chunks(block.max(1)) {
             let from = first.saturating_sub(start).min(block.len());
             self.read_each(&mut reading, block, from, rows, |index, logits| {
                 let position = start + index - first;
                 let (at, chosen) = (position as u32, claim.ids[position]);
-                let gap = match &mut history {
-                    Some(history) => {
-                        if let Some(before) = position.checked_sub(1) {
-                            history.push(claim.ids[before]);
-                        }
-                        adjusted.clear();
-                        adjusted.extend_from_slice(logits);
-                        adjustments.apply(&mut adjusted, history);
-                        choice.gap(&adjusted, at, chosen)?
+                let before = position.checked_sub(1).map(|before| claim.ids[before]);
+                if let (Some(history), Some(before)) = (&mut history, before) {
+                    history.push(before);
+                }
+                if let (Some(constraint), Some(before)) = (&mut constraint, before) {
+                    constraint.accept(before);
+                }
+                let gap = if history.is_none() && constraint.is_none() {
+                    choice.gap(logits, at, chosen)?
+                } else {
+                    changed.clear();
+                    changed.extend_from_slice(logits);
+                    if let Some(history) = &history {
+                        adjustments.apply(&mut changed, history);
                     }
-                    None => choice.gap(logits, at, chosen)?,
+                    if let Some(constraint) = &mut constraint {
+                        constraint.restrict(&mut changed)?;
+                    }
+                    choice.gap(&changed, at, chosen)?
                 };
                 found.gaps[position] = thousandths(gap.gap) as u32;
                 found.matches += u32::from(gap.is_match);

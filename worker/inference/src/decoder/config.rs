@@ -5,6 +5,8 @@ use crate::error::{Error, Result};
 
 /// Far above any real size, and small enough that no product of a few of them overflows an i64.
 const MAX_SIZE: i64 = 1 << 24;
+/// The deepest models have some hundred and thirty.
+const MAX_LAYERS: i64 = 4096;
 
 /// The function between the two halves of the feed-forward part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,6 +175,16 @@ pub(crate) struct Sizes {
 }
 
 impl Sizes {
+    /// A number of layers from a file.
+    pub(crate) fn checked_layers(value: i64) -> Result<i64> {
+        match value {
+            1..=MAX_LAYERS => Ok(value),
+            _ => Err(Error::Checkpoint(format!(
+                "its number of layers is {value}"
+            ))),
+        }
+    }
+
     /// A number of something from a file, before anything is computed with it.
     pub(crate) fn checked(name: &str, value: u64) -> Result<i64> {
         let fits = i64::try_from(value).ok();

@@ -112,7 +112,7 @@ impl<'a> GgufConfig<'a> {
             ))
         };
         let sizes = Sizes {
-            layers: self.needed("block_count")?,
+            layers: Sizes::checked_layers(self.needed("block_count")?)?,
             width,
             feed_forward: self.needed("feed_forward_length")?,
             heads,

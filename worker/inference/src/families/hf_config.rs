@@ -148,7 +148,7 @@ impl HfConfig {
         );
         let head_width = self.size("head_dim")?;
         Ok(Sizes {
-            layers: self.needed("num_hidden_layers")?,
+            layers: Sizes::checked_layers(self.needed("num_hidden_layers")?)?,
             width,
             feed_forward: self.needed("intermediate_size")?,
             heads,

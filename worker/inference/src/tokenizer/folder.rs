@@ -113,7 +113,7 @@ pub(super) fn read(
     }
     let file: File = read_json(&path)?;
     let bad = |error: tokenizers::Error| Error::Tokenizer(format!("tokenizer.json: {error}"));
-    let mut inner = tokenizers::Tokenizer::from_file(&path).map_err(bad)?;
+    let mut inner = read_file(&path)?;
     // Both would change a prompt silently.
     let _ = inner.with_truncation(None).map_err(bad)?;
     inner.with_padding(None);
@@ -182,6 +182,16 @@ pub(super) fn read(
         bos,
         eos,
     })
+}
+
+/// Reads `tokenizer.json`. The crate panics on some of what strangers may write there.
+pub(crate) fn read_file(path: &Path) -> Result<tokenizers::Tokenizer> {
+    let read = std::panic::catch_unwind(|| tokenizers::Tokenizer::from_file(path));
+    match read {
+        Ok(Ok(tokenizer)) => Ok(tokenizer),
+        Ok(Err(error)) => Err(Error::Tokenizer(format!("tokenizer.json: {error}"))),
+        Err(_) => Err(Error::Tokenizer("tokenizer.json contradicts itself".into())),
+    }
 }
 
 /// How tokens spell bytes.
