@@ -23,7 +23,7 @@ import numpy
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[3]
 OUTPUT = REPOSITORY / "worker/inference/tests/data/gemma3_llama.json"
-NEW_TOKENS, TOP, ROOM, THREADS = 48, 10, 256, 2
+NEW_TOKENS, TOP, ROOM, THREADS = 48, 10, 256, 1
 WRITTEN_BY_THE_WRITER = ("general.architecture", "general.file_type", "general.quantization_version")
 
 TEXTS = {
