@@ -27,7 +27,9 @@ NEW_TOKENS, TOP, ROOM, THREADS = 48, 10, 256, 1
 WRITTEN_BY_THE_WRITER = ("general.architecture", "general.file_type", "general.quantization_version")
 
 TEXTS = {
-    "a sentence to go on with": "The lighthouse at Cape Varrow was built in 1871, after",
+    "a story": (
+        "Once upon a time there was an old fisherman who lived by the sea with his granddaughter. Every morning"
+    ),
     "a list": "The seven colours of the rainbow are:\n1. red\n2. orange\n3.",
     "code": "def fibonacci(n):\n    if n < 2:\n        return n\n    return",
 }

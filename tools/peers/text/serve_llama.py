@@ -1,6 +1,6 @@
 """llama.cpp in its best configuration, asked line by line: a peer of `cargo xtask bench llm`.
 
-    python tools/peers/text/serve_llama.py MODEL.gguf --threads N [--flash-attn on|off] [--separate]
+    python tools/peers/text/serve_llama.py MODEL.gguf --threads N [--flash-attn on|off] [--unified]
 
 What is asked and answered is in README.md beside this file. llama_decode is called as llama.cpp's own benchmark does;
 nothing of the Python package's sampling is in what is timed.
@@ -145,7 +145,7 @@ def main():
     parser.add_argument("model")
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--flash-attn", choices=["on", "off"], default="on")
-    parser.add_argument("--separate", action="store_true", help="a key-value buffer for each sequence")
+    parser.add_argument("--unified", action="store_true", help="one key-value buffer for all sequences")
     arguments = parser.parse_args()
     llama_cpp.llama_log_set(quiet, ctypes.c_void_p(0))
     llama_cpp.llama_backend_init()
@@ -154,7 +154,7 @@ def main():
         "off": llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED,
     }[arguments.flash_attn]
     begin = time.perf_counter()
-    engine = Engine(arguments.model, arguments.threads, flash_attn, not arguments.separate)
+    engine = Engine(arguments.model, arguments.threads, flash_attn, arguments.unified)
     engine.prefill(1)
     load = time.perf_counter() - begin
     flags = {

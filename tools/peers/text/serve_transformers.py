@@ -1,6 +1,6 @@
 """Hugging Face transformers in its best configuration, asked line by line: a peer of `cargo xtask bench llm`.
 
-    python tools/peers/text/serve_transformers.py FOLDER --threads N --dtype bf16|f32 [--cache dynamic|static] [--compile]
+    python tools/peers/text/serve_transformers.py FOLDER --threads N --dtype bf16|f32 [--cache static|dynamic]
 
 What is asked and answered is in README.md beside this file.
 """
@@ -30,33 +30,32 @@ def peak_memory():
 
 
 class Engine:
-    def __init__(self, folder, kind, static, compiled):
+    def __init__(self, folder, kind, static):
         self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=KINDS[kind], attn_implementation="sdpa").eval()
         self.vocab = self.model.config.vocab_size
         self.static = static
-        self.one = torch.compile(self.model, fullgraph=True) if compiled else self.model
 
     def cache(self, room):
         config = self.model.config
         return StaticCache(config=config, max_cache_len=room) if self.static else DynamicCache(config=config)
 
-    def step(self, model, ids, cache):
+    def step(self, ids, cache):
         """The best token of each sequence after `ids`."""
-        logits = model(ids, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
+        logits = self.model(ids, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
         return logits[:, -1].argmax(-1, keepdim=True)
 
     def prefill(self, tokens):
         ids, cache = prompt(self.vocab, tokens), self.cache(tokens)
         begin = time.perf_counter()
-        self.step(self.model, ids, cache)
+        self.step(ids, cache)
         return {"seconds": time.perf_counter() - begin}
 
     def decode(self, prompt_tokens, tokens, sequences=1):
         cache = self.cache(prompt_tokens + tokens)
-        ids = self.step(self.model, prompt(self.vocab, prompt_tokens, sequences), cache)
+        ids = self.step(prompt(self.vocab, prompt_tokens, sequences), cache)
         moments = [time.perf_counter()]
         for _ in range(tokens):
-            ids = self.step(self.one, ids, cache)
+            ids = self.step(ids, cache)
             moments.append(time.perf_counter())
         steps = [after - before for before, after in zip(moments, moments[1:], strict=False)]
         return {"seconds": moments[-1] - moments[0], "fastest_step": min(steps)}
@@ -79,22 +78,19 @@ def main():
     parser.add_argument("folder")
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--dtype", choices=KINDS, required=True)
-    parser.add_argument("--cache", choices=["dynamic", "static"], default="dynamic")
-    parser.add_argument("--compile", action="store_true", help="compile the steps of one token (static cache)")
+    parser.add_argument("--cache", choices=["static", "dynamic"], default="static")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     transformers.logging.disable_progress_bar()
     begin = time.perf_counter()
-    static = arguments.compile or arguments.cache == "static"
-    engine = Engine(arguments.folder, arguments.dtype, static, arguments.compile)
+    engine = Engine(arguments.folder, arguments.dtype, arguments.cache == "static")
     engine.prefill(1)
     load = time.perf_counter() - begin
     flags = {
         "torch": torch.__version__,
         "dtype": arguments.dtype,
         "attention": engine.model.config._attn_implementation,
-        "cache": "static" if static else "dynamic",
-        "compile": arguments.compile,
+        "cache": arguments.cache,
         "threads": torch.get_num_threads(),
         "cpu": torch.backends.cpu.get_cpu_capability(),
     }
