@@ -1,7 +1,7 @@
 //! A weight matrix and its product with rows of activations: on libtorch, or packed as in the model's own file.
 //!
 //! On the CPU in f32, packed matrices stay packed. Where the processor multiplies 8-bit integers, they are laid out for that
-//! once. Elsewhere a few rows of activations (a token being decoded) are multiplied straight from the memory-mapped file,
+//! once, and where it has vectors of 512 bits, so are matrices of plain floats. Elsewhere a few rows of activations (a token being decoded) are multiplied straight from the memory-mapped file,
 //! and for many rows (a prompt) the matrix is expanded into a buffer, piece by piece, and libtorch multiplies.
 
 use std::cell::RefCell;
@@ -11,7 +11,10 @@ use tch::Tensor;
 
 use crate::error::{Error, Result};
 use crate::gguf::Region;
-use crate::kernels::{self, Arena, Instructions, Interleaved, ROWS, multiply_interleaved, span};
+use crate::kernels::{
+    self, Arena, Grouped, Instructions, Interleaved, ROWS, WIDE_ROWS, Wide, multiply_interleaved,
+    multiply_wide, span,
+};
 use crate::quantised::BlockType;
 use crate::slices::{Places, floats, values};
 use crate::threads::team;
@@ -61,6 +64,13 @@ pub(crate) enum Linear {
         /// As the file has it, for its rows themselves.
         packed: Packed,
     },
+    /// Laid out for products in f32, or with activations rounded to bf16.
+    Wide {
+        parts: Vec<Wide>,
+        rounded: bool,
+        /// As the file has it, for its rows themselves.
+        packed: Packed,
+    },
     /// Held by the model's file.
     Packed(Packed),
 }
@@ -90,6 +100,7 @@ impl Linear {
             Self::Dense(weight) => Ok(x.f_linear(weight, None::<&Tensor>)?),
             Self::Packed(packed) => packed.forward(x),
             Self::Interleaved { parts, digits, .. } => forward_interleaved(parts, *digits, x),
+            Self::Wide { parts, rounded, .. } => forward_wide(parts, *rounded, x),
         }
     }
 
@@ -101,7 +112,9 @@ impl Linear {
                 let wide = Tensor::f_from_slice(&wide)?.f_to_device(weight.device())?;
                 Ok(weight.f_index_select(0, &wide)?)
             }
-            Self::Packed(packed) | Self::Interleaved { packed, .. } => packed.select(ids),
+            Self::Packed(packed) | Self::Interleaved { packed, .. } | Self::Wide { packed, .. } => {
+                packed.select(ids)
+            }
         }
     }
 
@@ -109,7 +122,9 @@ impl Linear {
     pub(crate) fn rows(&self) -> usize {
         match self {
             Self::Dense(weight) => weight.size()[0] as usize,
-            Self::Packed(packed) | Self::Interleaved { packed, .. } => packed.rows(),
+            Self::Packed(packed) | Self::Interleaved { packed, .. } | Self::Wide { packed, .. } => {
+                packed.rows()
+            }
         }
     }
 
@@ -122,6 +137,10 @@ impl Linear {
                 parts.map(|part| part.region.bytes().len() as u64).sum()
             }
             Self::Interleaved { parts, .. } => parts.iter().map(|part| part.len() as u64).sum(),
+            Self::Wide { parts, .. } => {
+                let bytes = parts.iter().map(|part| part.panels() * part.panel());
+                bytes.sum::<usize>() as u64
+            }
         }
     }
 }
@@ -129,30 +148,58 @@ impl Linear {
 /// Rows times each row of `x`, in 8-bit integers.
 fn forward_interleaved(parts: &[Interleaved], digits: usize, x: &Tensor) -> Result<Tensor> {
     let x = x.f_contiguous()?;
-    let count = x.size()[0] as usize;
-    let rows: usize = parts.iter().map(Interleaved::rows).sum();
-    let out = floats(&[count, rows])?;
     let columns = parts.first().map_or(1, Interleaved::columns);
     let rounded = kernels::Activations::new(values(&x)?, columns, digits);
+    let sizes = parts
+        .iter()
+        .map(|part| (part.rows(), part.panels(), part.len() / part.panels()));
+    by_panels(&x, sizes, ROWS, &|part, panels, out, stride| {
+        // SAFETY: the places of these panels, as `by_panels` promises.
+        unsafe { multiply_interleaved(&parts[part], panels, &rounded, out, stride) };
+    })
+}
+
+/// Rows times each row of `x`, in f32 or bf16.
+fn forward_wide(parts: &[Wide], rounded: bool, x: &Tensor) -> Result<Tensor> {
+    let x = x.f_contiguous()?;
+    let columns = parts.first().map_or(1, Wide::columns);
+    let grouped = Grouped::new(values(&x)?, columns, rounded);
+    let sizes = parts
+        .iter()
+        .map(|part| (part.rows(), part.panels(), part.panel()));
+    by_panels(&x, sizes, WIDE_ROWS, &|part, panels, out, stride| {
+        // SAFETY: the places of these panels, as `by_panels` promises.
+        unsafe { multiply_wide(&parts[part], panels, &grouped, out, stride) };
+    })
+}
+
+/// Calls `multiply` for some panels at a time, of `height` rows each, on all threads: with the part, the first panel and how
+/// many, where their first product goes, and how far apart those of two rows of `x` are. `parts` has the rows, the panels,
+/// and the bytes of one panel of every matrix.
+fn by_panels(
+    x: &Tensor,
+    parts: impl Iterator<Item = (usize, usize, usize)> + Clone,
+    height: usize,
+    multiply: &(dyn Fn(usize, (usize, usize), *mut f32, usize) + Sync),
+) -> Result<Tensor> {
+    let count = x.size()[0] as usize;
+    let rows: usize = parts.clone().map(|(rows, ..)| rows).sum();
+    let out = floats(&[count, rows])?;
     let mut pieces = Vec::new();
     let mut above = 0;
-    for part in parts {
-        let panels = part.panels();
+    for (index, (rows, panels, bytes)) in parts.enumerate() {
         // Small enough that threads end together, large enough that taking one costs nothing.
-        let bytes = part.len() / panels * count;
-        let step = (PIECE_BYTES / bytes.max(1)).max(1);
+        let step = (PIECE_BYTES / (bytes * count).max(1)).max(1);
         let from = (0..panels).step_by(step);
-        pieces.extend(from.map(|from| (part, above, from, step.min(panels - from))));
-        above += part.rows();
+        pieces.extend(from.map(|from| (index, above, from, step.min(panels - from))));
+        above += rows;
     }
     let places = Places::of(&out)?;
     team().run(pieces.len(), &|piece| {
         let (part, above, from, taken) = pieces[piece];
-        let first = above + from * ROWS;
         // SAFETY: pieces do not overlap, and all places are inside the tensor: `count` rows of `rows` places.
-        unsafe {
-            multiply_interleaved(part, (from, taken), &rounded, places.at(first), rows);
-        }
+        let first = unsafe { places.at(above + from * height) };
+        multiply(part, (from, taken), first, rows);
     });
     Ok(out)
 }
@@ -174,30 +221,60 @@ impl Packed {
         Some(Self { parts, columns })
     }
 
-    /// The same matrix laid out for products in 8-bit integers, where the processor has them and there is a layout for
-    /// every part. The pages of the file are given back.
-    pub(crate) fn interleaved(self, activations: Activations, arena: &Arena) -> Linear {
+    /// The same matrix laid out anew, where the processor has instructions and there is a layout for every part. The pages
+    /// of the file are given back.
+    pub(crate) fn laid_out(self, activations: Activations, arena: &Arena) -> Linear {
+        if let Some(parts) = self.wide(arena) {
+            let rounded =
+                activations == Activations::Bits8 && parts.iter().all(Wide::takes_rounded);
+            self.release();
+            return Linear::Wide {
+                parts,
+                rounded,
+                packed: self,
+            };
+        }
         let digits = match activations {
             Activations::Exact => return Linear::Packed(self),
             Activations::Bits16 => 2,
             Activations::Bits8 => 1,
         };
-        if !kernels::has_integers() {
-            return Linear::Packed(self);
-        }
-        let parts = self.parts.iter().map(|part| {
-            let bytes = part.region.bytes();
-            Interleaved::new(bytes, part.block_type, part.rows, self.columns, arena)
-        });
-        let Some(parts) = parts.collect::<Option<Vec<_>>>() else {
+        let Some(parts) = self.interleaved(arena) else {
             return Linear::Packed(self);
         };
-        self.parts.iter().for_each(|part| part.region.release());
+        self.release();
         Linear::Interleaved {
             parts,
             digits,
             packed: self,
         }
+    }
+
+    fn interleaved(&self, arena: &Arena) -> Option<Vec<Interleaved>> {
+        let parts = self.parts.iter().filter(|_| kernels::has_integers());
+        let parts = parts.map(|part| {
+            let bytes = part.region.bytes();
+            Interleaved::new(bytes, part.block_type, part.rows, self.columns, arena)
+        });
+        parts
+            .collect::<Option<Vec<_>>>()
+            .filter(|parts| !parts.is_empty())
+    }
+
+    fn wide(&self, arena: &Arena) -> Option<Vec<Wide>> {
+        let parts = self.parts.iter().filter(|_| kernels::has_wide());
+        let parts = parts.map(|part| {
+            let bytes = part.region.bytes();
+            Wide::new(bytes, part.block_type, part.rows, self.columns, arena)
+        });
+        parts
+            .collect::<Option<Vec<_>>>()
+            .filter(|parts| !parts.is_empty())
+    }
+
+    /// Gives the pages of the file back.
+    fn release(&self) {
+        self.parts.iter().for_each(|part| part.region.release());
     }
 
     fn rows(&self) -> usize {

@@ -185,7 +185,7 @@ impl Weights {
             && self.kind == Kind::Float
             && let Some(packed) = Packed::new(parts, columns as usize)
         {
-            return Ok(packed.interleaved(self.activations, &self.arena));
+            return Ok(packed.laid_out(self.activations, &self.arena));
         }
         let parts = names.iter().zip(rows);
         let parts = parts.map(|(name, &rows)| self.get(name, &[rows, columns]));

@@ -1,6 +1,7 @@
 //! Attention of several sequences at once: each token looks at its own sequence's keys and values in the pool.
 
 use std::cell::RefCell;
+use std::ops::Range;
 
 use tch::{Kind, Tensor};
 
@@ -12,9 +13,25 @@ use crate::kernels::steps as passes;
 use crate::slices::{self, Places, floats};
 use crate::threads::team;
 
+/// Rows of a prompt that one thread takes at a time.
+const BLOCK: usize = 8;
+
 thread_local! {
-    /// How well a query matches each position.
-    static SCORES: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    /// Kept, so that nothing is allocated for every piece.
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// What a thread needs while it mixes values.
+#[derive(Default)]
+struct Scratch {
+    /// Those of some heads of some rows.
+    queries: Vec<f32>,
+    /// The positions that each of them sees.
+    ranges: Vec<Range<usize>>,
+    /// How well each matches them.
+    scores: Vec<f32>,
+    /// The values, mixed by that.
+    mixed: Vec<f32>,
 }
 
 /// What all layers need to know of the rows that are computed together.
@@ -186,7 +203,7 @@ impl<'a> Rows<'a> {
             config.kv_heads as usize,
             config.head_width as usize,
         );
-        let (row, kv_row) = ((heads + 2 * kv_heads) * width, kv_heads * width);
+        let (row_length, kv_row) = ((heads + 2 * kv_heads) * width, kv_heads * width);
         let (q_end, k_end) = (heads * width, (heads + kv_heads) * width);
         let epsilon = config.epsilon as f32;
         let norm = |weight: &Option<Tensor>| -> Result<Option<Vec<f32>>> {
@@ -214,7 +231,7 @@ impl<'a> Rows<'a> {
                     // SAFETY: each piece has a row of its own, and a place in the pool of its own.
                     let (qkv, value) = unsafe {
                         (
-                            places.range(at * row, row),
+                            places.range(at * row_length, row_length),
                             value_places.range(slots[at] * kv_row, kv_row),
                         )
                     };
@@ -238,66 +255,91 @@ impl<'a> Rows<'a> {
             })?;
         }
 
-        // 2. Mix the values: single rows by the pass of this crate, blocks of prompts by libtorch.
+        // 2. Mix the values: by the pass of this crate, but for blocks of prompts where libtorch has better instructions.
         let out = floats(&[self.positions.len(), q_end])?;
         let out_places = Places::of(&out)?;
-        let mut single = Vec::new();
+        let group = heads / kv_heads;
+        let mut seen_by = Vec::new();
+        let mut pieces = Vec::new();
         for sequence in &self.sequences {
-            if sequence.count == 1 {
-                let end = sequence.places.len();
-                let from = layer
-                    .kind
-                    .window
-                    .map_or(0, |window| end.saturating_sub(window as usize));
-                let (first, pages) = (from / PAGE * PAGE, sequence.pages(from));
-                single.push((sequence.first as usize, pages, from - first, end - first));
+            let (past, count) = (sequence.past as usize, sequence.count as usize);
+            if count > 1 && !passes::attends_fast() {
+                let queries = qkv.f_narrow(0, sequence.first, sequence.count)?;
+                let queries = queries.f_narrow(1, 0, q_end as i64)?;
+                let queries =
+                    queries.f_reshape([sequence.count, config.heads, config.head_width])?;
+                let mixed = self.mix(sequence, &queries, keys, values, layer.kind.window)?;
+                let mut place = out.f_narrow(0, sequence.first, sequence.count)?;
+                place.f_copy_(&mixed)?;
                 continue;
             }
-            let queries = qkv.f_narrow(0, sequence.first, sequence.count)?;
-            let queries = queries.f_narrow(1, 0, q_end as i64)?;
-            let queries = queries.f_reshape([sequence.count, config.heads, config.head_width])?;
-            let mixed = self.mix(sequence, &queries, keys, values, layer.kind.window)?;
-            let mut place = out.f_narrow(0, sequence.first, sequence.count)?;
-            place.f_copy_(&mixed)?;
+            let window = layer
+                .kind
+                .window
+                .map_or(usize::MAX, |window| window as usize);
+            let from = (past + 1).saturating_sub(window);
+            // The heads that share a key head are computed together, in halves where threads would have nothing to do.
+            let is_halved =
+                count == 1 && group > 1 && self.sequences.len() * kv_heads < 2 * team().threads();
+            let step = if is_halved { group.div_ceil(2) } else { group };
+            for first in (0..count).step_by(BLOCK) {
+                let rows = first..count.min(first + BLOCK);
+                for head in 0..heads {
+                    if head % group % step == 0 {
+                        let end = (head + step).min((head / group + 1) * group);
+                        pieces.push((seen_by.len(), rows.clone(), head..end));
+                    }
+                }
+            }
+            let base = from / PAGE * PAGE;
+            seen_by.push((
+                sequence.first as usize,
+                past,
+                base,
+                window,
+                sequence.pages(from),
+            ));
         }
         let (all_keys, all_values) = (slices::values(keys)?, slices::values(values)?);
         let scale = config.attention_scale as f32;
         let cap = config.attention_cap.map(|cap| cap as f32);
-        // The heads that share a key head are computed together, in halves where threads would have nothing to do.
-        let group = heads / kv_heads;
-        let is_halved = group > 1 && single.len() * kv_heads < 2 * team().threads();
-        let (first, parts) = if is_halved {
-            (group.div_ceil(2), 2)
-        } else {
-            (group, 1)
-        };
-        team().run(single.len() * kv_heads * parts, &|piece| {
-            let (row_of, head) = (piece / parts / kv_heads, piece / parts % kv_heads);
-            let (at, pages, from, to) = &single[row_of];
-            let (start, count) = match piece % parts {
-                0 => (0, first),
-                _ => (first, group - first),
-            };
-            let start = (head * group + start) * width;
-            // SAFETY: queries are read only now, and each piece has a place of its own.
-            let (queries, out) = unsafe {
-                (
-                    &*places.range(at * row + start, count * width),
-                    out_places.range(at * q_end + start, count * width),
-                )
-            };
+        team().run(pieces.len(), &|piece| {
+            let (sequence, rows, together) = &pieces[piece];
+            let (first, past, base, window, pages) = &seen_by[*sequence];
+            let (start, length) = (together.start * width, together.len() * width);
             let seen = passes::Seen {
                 keys: all_keys,
                 values: all_values,
                 pages,
-                head,
+                head: together.start / group,
                 heads: kv_heads,
                 width,
-                from: *from,
-                to: *to,
             };
-            SCORES.with_borrow_mut(|scores| {
-                passes::attend(queries, &seen, scale, cap, scores, out);
+            SCRATCH.with_borrow_mut(|scratch| {
+                let Scratch {
+                    queries,
+                    ranges,
+                    scores,
+                    mixed,
+                } = scratch;
+                queries.clear();
+                ranges.clear();
+                for row in rows.clone() {
+                    // SAFETY: queries are only read now.
+                    let own = unsafe { &*places.range((first + row) * row_length + start, length) };
+                    queries.extend_from_slice(own);
+                    let end = past + row + 1;
+                    let range = end.saturating_sub(*window) - base..end - base;
+                    ranges.extend(together.clone().map(|_| range.clone()));
+                }
+                mixed.clear();
+                mixed.resize(queries.len(), 0.0);
+                passes::attend(queries, ranges, &seen, scale, cap, scores, mixed);
+                for (row, mixed) in rows.clone().zip(mixed.chunks_exact(length)) {
+                    // SAFETY: each piece has places of its own.
+                    let out = unsafe { out_places.range((first + row) * q_end + start, length) };
+                    out.copy_from_slice(mixed);
+                }
             });
         });
         Ok(out)

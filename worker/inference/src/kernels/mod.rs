@@ -1,10 +1,10 @@
 //! The inner loops over packed weights: rows times a vector, and expansion to f32.
 //!
 //! Where the processor multiplies 8-bit integers (AVX-512 VNNI), matrices are laid out anew ([`Interleaved`]) and
-//! multiplied with activations that are rounded to 15 or 7 bits ([`Activations`]). Everywhere else, and for weights in
-//! plain floats, weights are expanded in registers and multiplied in f32, straight from the file: the result differs from
-//! libtorch's on the expanded weights by the order of summation alone. One file per instruction set; the best that the
-//! processor has is chosen when the program runs.
+//! multiplied with activations that are rounded to 15 or 7 bits ([`Activations`]); weights in plain floats are laid out for
+//! AVX-512 in a like way ([`Wide`]). Everywhere else weights are expanded in registers and multiplied in f32, straight from
+//! the file: the result differs from libtorch's on the expanded weights by the order of summation alone. One file per
+//! instruction set; the best that the processor has is chosen when the program runs.
 
 use std::sync::OnceLock;
 
@@ -24,10 +24,14 @@ pub(crate) mod steps;
 mod vectorised;
 #[cfg(target_arch = "x86_64")]
 mod vnni;
+mod wide;
+#[cfg(target_arch = "x86_64")]
+mod wide512;
 
 pub(crate) use activations::Activations;
 pub(crate) use arena::Arena;
 pub(crate) use interleaved::{Interleaved, ROWS};
+pub(crate) use wide::{Grouped, ROWS as WIDE_ROWS, Wide};
 
 /// Elements that are read at a time, at least.
 pub(crate) const BLOCK: usize = 32;
@@ -157,6 +161,52 @@ pub(crate) unsafe fn multiply_interleaved(
     // SAFETY: the processor has the instructions, the sizes fit, and the places are the caller's promise.
     unsafe {
         vnni::multiply(matrix, (from, count), x, out, rows, stride);
+    }
+}
+
+/// True if this processor multiplies [`Wide`] matrices.
+pub(crate) fn has_wide() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        Instructions::best() == Instructions::Avx512
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
+/// True if this processor multiplies numbers in bf16.
+pub(crate) fn has_bf16() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        static HAS: OnceLock<bool> = OnceLock::new();
+        *HAS.get_or_init(|| has_wide() && is_x86_feature_detected!("avx512bf16"))
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
+/// Multiplies `count` panels from `from` on with all activations, which are rounded only where [`Wide::takes_rounded`]. The
+/// product of row r of the first panel and row n of the activations goes to place n x `stride` + r of `out`.
+///
+/// Panics where [`has_wide`] is false, or where the sizes do not fit.
+///
+/// # Safety
+/// `out` is valid for writes to these places, and nobody else uses them meanwhile.
+pub(crate) unsafe fn multiply_wide(
+    matrix: &Wide,
+    (from, count): (usize, usize),
+    x: &Grouped,
+    out: *mut f32,
+    stride: usize,
+) {
+    assert!(has_wide() && x.columns() == matrix.columns());
+    assert!(matrix.takes_rounded() || !x.rounded());
+    assert!(count > 0 && from + count <= matrix.panels());
+    let rows = (count * WIDE_ROWS).min(matrix.rows() - from * WIDE_ROWS);
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: the processor has the instructions, the sizes fit, and the places are the caller's promise.
+    unsafe {
+        wide512::multiply(matrix, (from, count), x, out, rows, stride);
     }
 }
 
@@ -304,6 +354,44 @@ mod tests {
             let weights = format.expand(&packed);
             // Of the largest of 32 numbers, which are up to some five times the usual one.
             let share = if digits == 1 { 0.02 } else { 1e-4 };
+            for (index, (exact, size)) in exactly(&weights, &x, columns).into_iter().enumerate() {
+                let value = f64::from(out[index / rows * stride + index % rows]);
+                prop_assert!((value - exact).abs() <= size * share, "{format}: {value}, exactly {exact} of {size}");
+            }
+            for row in out.chunks_exact(stride) {
+                prop_assert!(row[rows].is_nan());
+            }
+        }
+
+        #[test]
+        fn wide_rows_times_activations_are_the_exact_product_within_rounding(
+            seed: u64, rows in 1usize..100, pairs in 1usize..40, count in 1usize..30, format in 0usize..3, rounded: bool,
+        ) {
+            if !has_wide() {
+                return Ok(());
+            }
+            let format = [BlockType::F32, BlockType::F16, BlockType::BF16][format];
+            let columns = 2 * pairs;
+            let stored = any_blocks(format, rows * columns, seed);
+            let matrix = Wide::new(&stored, format, rows, columns, &Arena::default()).expect("a layout");
+            let rounded = rounded && matrix.takes_rounded();
+            let x = normals(seed, Domain::ImageLatent, 0, count * columns);
+            let grouped = Grouped::new(&x, columns, rounded);
+            // One place more in every row, which nobody may write to.
+            let stride = rows + 1;
+            let mut out = vec![f32::NAN; count * stride];
+            let half = matrix.panels() / 2;
+            for (from, panels) in [(0, half), (half, matrix.panels() - half)] {
+                if panels > 0 {
+                    // SAFETY: there is room for every product, and nobody else uses it.
+                    unsafe {
+                        let out = out.as_mut_ptr().add(from * WIDE_ROWS);
+                        multiply_wide(&matrix, (from, panels), &grouped, out, stride);
+                    }
+                }
+            }
+            let weights = format.expand(&stored);
+            let share = if rounded { 1.0 / 256.0 } else { 2e-6 };
             for (index, (exact, size)) in exactly(&weights, &x, columns).into_iter().enumerate() {
                 let value = f64::from(out[index / rows * stride + index % rows]);
                 prop_assert!((value - exact).abs() <= size * share, "{format}: {value}, exactly {exact} of {size}");

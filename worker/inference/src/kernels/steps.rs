@@ -3,12 +3,14 @@
 //! Every function is compiled for several instruction sets from the same lines, and adds up in the same order in all of
 //! them, so that all give the same numbers.
 
+use std::ops::Range;
+
 use super::vectorised::vectorised;
 
 /// Numbers that are computed side by side; positions of a page.
 pub(crate) const LANES: usize = 16;
 
-/// The positions that a query sees, in pages of [`LANES`]. Of each page first the keys: for every head and every column
+/// The positions that queries see, in pages of [`LANES`]. Of each page first the keys: for every head and every column
 /// those of all positions, so that a vector holds one column of them. Values lie position after position.
 pub(crate) struct Seen<'a> {
     /// [pages, heads, width, positions of a page]
@@ -23,10 +25,6 @@ pub(crate) struct Seen<'a> {
     pub heads: usize,
     /// Width of a head.
     pub width: usize,
-    /// The first position that is seen, counted from the beginning of the first page.
-    pub from: usize,
-    /// The position after the last one.
-    pub to: usize,
 }
 
 vectorised! {
@@ -103,6 +101,7 @@ vectorised! {
 
     fn attend_in_plain_rust(
         queries: &[f32],
+        ranges: &[Range<usize>],
         seen: &Seen<'_>,
         scale: f32,
         cap: Option<f32>,
@@ -110,18 +109,20 @@ vectorised! {
         out: &mut [f32],
     ) {
         let width = seen.width;
-        for (query, out) in queries.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
-            attend_one(query, seen, scale, cap, scores, out);
+        let all = queries.chunks_exact(width).zip(ranges);
+        for ((query, range), out) in all.zip(out.chunks_exact_mut(width)) {
+            attend_one(query, range, seen, scale, cap, scores, out);
         }
     }
 }
 
-/// Queries of heads that share a key head, in a row, against the positions that they see, and the values mixed by their
-/// match. `scores` is scratch space.
+/// Queries of heads that share a key head, in a row, each against the positions in its range, counted from the beginning of
+/// the first page, and the values mixed by their match. `scores` is scratch space.
 ///
 /// Panics where the sizes do not fit.
 pub(crate) fn attend(
     queries: &[f32],
+    ranges: &[Range<usize>],
     seen: &Seen<'_>,
     scale: f32,
     cap: Option<f32>,
@@ -129,22 +130,36 @@ pub(crate) fn attend(
     out: &mut [f32],
 ) {
     let page = seen.width * seen.heads * LANES;
-    assert!(seen.head < seen.heads && seen.from < seen.to && seen.to <= seen.pages.len() * LANES);
-    assert!(queries.len() == out.len() && queries.len().is_multiple_of(seen.width));
+    let room = seen.pages.len() * LANES;
+    assert!(
+        seen.head < seen.heads
+            && ranges
+                .iter()
+                .all(|range| range.start < range.end && range.end <= room)
+    );
+    assert!(queries.len() == out.len() && queries.len() == ranges.len() * seen.width);
     let last = seen.pages.iter().copied().max().unwrap_or(0);
     assert!((last + 1) * page <= seen.keys.len().min(seen.values.len()));
     #[cfg(target_arch = "x86_64")]
     if super::vectorised::level() == 2 {
         // SAFETY: the processor has the instructions, and the sizes fit.
-        return unsafe { super::attention512::attend(queries, seen, scale, cap, scores, out) };
+        return unsafe {
+            super::attention512::attend(queries, ranges, seen, scale, cap, scores, out)
+        };
     }
-    attend_in_plain_rust(queries, seen, scale, cap, scores, out);
+    attend_in_plain_rust(queries, ranges, seen, scale, cap, scores, out);
+}
+
+/// True where [`attend`] has instructions of its own.
+pub(crate) fn attends_fast() -> bool {
+    cfg!(target_arch = "x86_64") && super::vectorised::level() == 2
 }
 
 /// One query.
 #[inline(always)]
 fn attend_one(
     query: &[f32],
+    range: &Range<usize>,
     seen: &Seen<'_>,
     scale: f32,
     cap: Option<f32>,
@@ -158,8 +173,6 @@ fn attend_one(
         head,
         heads,
         width,
-        from,
-        to,
     } = seen;
     // 1. All pages' scores; those of positions that are not seen are of no use.
     scores.clear();
@@ -173,7 +186,7 @@ fn attend_one(
         }
     }
     // 2. Shares of the positions.
-    let scores = &mut scores[from..to];
+    let scores = &mut scores[range.clone()];
     for score in scores.iter_mut() {
         *score *= scale;
         if let Some(cap) = cap {
@@ -188,7 +201,7 @@ fn attend_one(
     }
     // 3. The values.
     out.fill(0.0);
-    for (position, score) in (from..to).zip(scores) {
+    for (position, score) in range.clone().zip(scores) {
         let share = *score / total;
         let place = pages[position / LANES] * LANES + position % LANES;
         let value = &values[(place * heads + head) * width..][..width];
@@ -324,6 +337,14 @@ mod tests {
         ) {
             let draw = |position, length| normals(seed, Domain::ImageLatent, position, length);
             let to = from + count;
+            // Each query sees some of what all see together.
+            let ranges: Vec<Range<usize>> = (0..queries)
+                .map(|query| match query {
+                    0 => from..to,
+                    query => from + (query * 7) % count..to - (query * 3) % count.div_ceil(2),
+                })
+                .map(|range| if range.is_empty() { from..to } else { range })
+                .collect();
             // The pages in reverse order, after one that is not seen and full of what is not a number.
             let pages: Vec<usize> = (1..=to.div_ceil(LANES)).rev().collect();
             let room = (pages.len() + 1) * LANES * heads * width;
@@ -341,26 +362,26 @@ mod tests {
                 }
             }
             let head = seed as usize % heads;
-            let seen = Seen { keys: &keys, values: &values, pages: &pages, head, heads, width, from, to };
+            let seen = Seen { keys: &keys, values: &values, pages: &pages, head, heads, width };
             let mut out = vec![f32::NAN; queries * width];
-            attend(&query, &seen, 0.3, cap, &mut Vec::new(), &mut out);
+            attend(&query, &ranges, &seen, 0.3, cap, &mut Vec::new(), &mut out);
             let mut plain = vec![f32::NAN; queries * width];
-            attend_in_plain_rust(&query, &seen, 0.3, cap, &mut Vec::new(), &mut plain);
+            attend_in_plain_rust(&query, &ranges, &seen, 0.3, cap, &mut Vec::new(), &mut plain);
             for (a, b) in out.iter().zip(&plain) {
                 prop_assert!((a - b).abs() < 1e-5, "{a} {b}");
             }
-            for (query, out) in query.chunks_exact(width).zip(out.chunks_exact(width)) {
+            for ((query, range), out) in query.chunks_exact(width).zip(&ranges).zip(out.chunks_exact(width)) {
                 let score = |position: usize| {
                     let keys = (0..width).map(|column| keys[key_at(position, head, column)]);
                     let dot: f64 = query.iter().zip(keys).map(|(&q, k)| f64::from(q) * f64::from(k)).sum();
                     let score = dot * f64::from(0.3f32);
                     cap.map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh()).exp()
                 };
-                let shares: Vec<f64> = (from..to).map(score).collect();
+                let shares: Vec<f64> = range.clone().map(score).collect();
                 let total: f64 = shares.iter().sum();
                 for (column, out) in out.iter().enumerate() {
                     let value = |position| f64::from(values[value_at(position, head, column)]);
-                    let exact: f64 = (from..to).zip(&shares).map(|(position, share)| share / total * value(position)).sum();
+                    let exact: f64 = range.clone().zip(&shares).map(|(position, share)| share / total * value(position)).sum();
                     prop_assert!((f64::from(*out) - exact).abs() < 1e-5, "{out} {exact}");
                 }
             }
