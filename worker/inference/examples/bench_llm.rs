@@ -4,6 +4,8 @@
 //! transformers (`tools/peers/text`). They are asked in turn; only one of them computes at a time. Prints a line a figure,
 //! `name value unit`; ratios are ours to theirs, medians over the rounds.
 
+#[path = "peers/limits.rs"]
+mod limits;
 mod peers;
 
 use std::path::{Path, PathBuf};
@@ -104,6 +106,12 @@ struct Ready {
     #[serde(default)]
     flags: serde_json::Value,
     load_seconds: f64,
+    /// Bytes of weights that a token reads; ours alone.
+    #[serde(default)]
+    weight_bytes: u64,
+    /// Products that a token of a prompt takes, attention and the choice of a token aside; ours alone.
+    #[serde(default)]
+    products: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -140,11 +148,14 @@ fn serve(path: &Path, threads: usize, dtype: DType, activations: Activations) ->
         ..LoadOptions::default()
     };
     let model = Model::load(path, options)?;
+    let info = model.info();
     say(&Ready {
         name: "emc-inference".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         flags: serde_json::json!({ "threads": threads, "activations": format!("{activations:?}") }),
         load_seconds: begin.elapsed().as_secs_f64(),
+        weight_bytes: info.memory_bytes,
+        products: info.layer_parameters,
     })?;
     for line in std::io::stdin().lines() {
         match serde_json::from_str(&line?)? {
@@ -197,6 +208,16 @@ fn compare(arguments: &Arguments) -> Result<()> {
         Program::<Ready>::start(command)
     };
     let mut figures = Figures::new(arguments.json);
+    let count = arguments.threads.unwrap_or(cores);
+    let limits = Limits {
+        bandwidth: limits::read_bandwidth(count),
+        products: limits::products(count),
+    };
+    figures.add("machine.read_bandwidth", limits.bandwidth / 1e9, "GB/s");
+    if let Some((in_f32, in_integers)) = limits.products {
+        figures.add("machine.products.f32", in_f32 / 1e9, "G/s");
+        figures.add("machine.products.8bit", in_integers / 1e9, "G/s");
+    }
     let (gguf, folder) = (&arguments.model, &arguments.folder);
     let llama = theirs(&arguments.llama_python, "serve_llama.py", gguf, &[])?;
     let programs = vec![
@@ -204,7 +225,7 @@ fn compare(arguments: &Arguments) -> Result<()> {
         ("ours8", ours(gguf, "8")?),
         ("llama.cpp", llama),
     ];
-    in_turn(arguments, "gguf", programs, &mut figures)?;
+    in_turn(arguments, "gguf", programs, &limits, &mut figures)?;
     let transformers = |dtype: &str| {
         theirs(
             &arguments.python,
@@ -215,18 +236,28 @@ fn compare(arguments: &Arguments) -> Result<()> {
     };
     let programs = vec![
         ("ours", ours(folder, "16")?),
+        ("ours8", ours(folder, "8")?),
         ("transformers.bf16", transformers("bf16")?),
         ("transformers.f32", transformers("f32")?),
     ];
-    in_turn(arguments, "folder", programs, &mut figures)?;
+    in_turn(arguments, "folder", programs, &limits, &mut figures)?;
     figures.finish();
     Ok(())
+}
+
+/// What the machine could do at most, a second.
+struct Limits {
+    /// Bytes read.
+    bandwidth: f64,
+    /// Products in f32, and in 8-bit integers.
+    products: Option<(f64, f64)>,
 }
 
 fn in_turn(
     arguments: &Arguments,
     what: &str,
     mut programs: Vec<(&str, Program<Ready>)>,
+    limits: &Limits,
     figures: &mut Figures,
 ) -> Result<()> {
     for (name, program) in &programs {
@@ -235,6 +266,7 @@ fn in_turn(
             version,
             flags,
             load_seconds,
+            ..
         } = &program.ready;
         eprintln!("{name}: {full} {version} {flags}");
         figures.add(&format!("{what}.load.{name}"), *load_seconds, "s");
@@ -276,6 +308,29 @@ fn in_turn(
         for ((name, _), times) in programs.iter().zip(&times) {
             let speed = tokens as f64 / median(times);
             figures.add(&format!("{what}.{figure}.{name}"), speed, "tokens/s");
+        }
+        // What the machine allows.
+        let Ready {
+            weight_bytes,
+            products,
+            ..
+        } = programs[0].1.ready;
+        let speed = tokens as f64 / median(&times[0]);
+        if figure == "decode" {
+            let share = speed * weight_bytes as f64 / limits.bandwidth;
+            figures.add(&format!("{what}.decode.ours.of_bandwidth"), share, "times");
+        }
+        if figure == "prefill"
+            && let Some((in_f32, in_integers)) = limits.products
+        {
+            // Packed weights are multiplied twice, with each of two digits.
+            let most = if what == "gguf" {
+                in_integers / 2.0
+            } else {
+                in_f32
+            };
+            let share = speed * products as f64 / most;
+            figures.add(&format!("{what}.prefill.ours.of_products"), share, "times");
         }
         // How much faster the first is, round by round.
         let (ours, others) = times.split_first().context("nobody was asked")?;

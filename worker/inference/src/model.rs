@@ -65,6 +65,8 @@ pub struct ModelInfo {
     pub dtype: DType,
     /// Bytes of the weight matrices as loaded; packed ones stay in the mapped file, which other processes can share.
     pub memory_bytes: u64,
+    /// Parameters of the layers alone: so many products a token of a prompt takes, attention aside.
+    pub layer_parameters: u64,
     /// Bytes of cache that each token of a sequence takes.
     pub cache_bytes_per_token: u64,
     /// The files and their root (`docs/spec/model-root.md`).
@@ -195,6 +197,7 @@ impl Model {
             device: options.device,
             dtype: options.dtype,
             memory_bytes: decoder.weight_bytes(),
+            layer_parameters: parameters.saturating_sub(decoder.end_parameters()),
             cache_bytes_per_token,
             root,
         };

@@ -215,6 +215,12 @@ impl Decoder {
             .sum()
     }
 
+    /// Parameters of the embedding and, where it is another matrix, the head.
+    pub(crate) fn end_parameters(&self) -> u64 {
+        let matrices = if self.head.is_some() { 2 } else { 1 };
+        (self.embedding.rows() as u64) * (self.config.width as u64) * matrices
+    }
+
     /// Memory for the keys and values of so many positions.
     pub(crate) fn pool(&self, positions: usize) -> Result<Pool> {
         Pool::new(&self.config, positions, self.device, self.kind)

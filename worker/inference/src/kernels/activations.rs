@@ -138,9 +138,10 @@ vectorised! {
             let mut rounded = [0; UNIT];
             *unit = round(x, LARGEST * 256.0, &mut rounded);
             for ((first, second), rounded) in first.iter_mut().zip(second).zip(rounded) {
-                let upper = (rounded + 128) >> 8;
+                // Nothing overflows; but a loop that would have to check is not made a vector of.
+                let upper = rounded.wrapping_add(128) >> 8;
                 *first = upper as i8;
-                *second = (rounded - upper * 256) as i8;
+                *second = rounded.wrapping_sub(upper << 8) as i8;
             }
         }
     }
@@ -150,9 +151,19 @@ vectorised! {
 /// neither is the product.
 #[inline(always)]
 fn round(x: &[f32; UNIT], steps: f32, rounded: &mut [i32; UNIT]) -> Unit {
-    // The largest of numbers as bits: those of what is not finite are the largest of all.
-    let bits = x.map(|x| x.to_bits() & 0x7fff_ffff);
-    let largest = f32::from_bits(bits.into_iter().fold(0, u32::max));
+    // The largest of numbers as bits: those of what is not finite are the largest of all. In counted loops, which become
+    // vectors; iterators' closures would be compiled without the caller's instructions.
+    let mut lanes = [0u32; UNIT / 2];
+    for lane in 0..UNIT / 2 {
+        let low = x[lane].to_bits() & 0x7fff_ffff;
+        let high = x[lane + UNIT / 2].to_bits() & 0x7fff_ffff;
+        lanes[lane] = if low > high { low } else { high };
+    }
+    let mut bits = 0;
+    for lane in lanes {
+        bits = if lane > bits { lane } else { bits };
+    }
+    let largest = f32::from_bits(bits);
     if !largest.is_finite() {
         return (f32::NAN, [f32::NAN; 2]);
     }
@@ -160,10 +171,13 @@ fn round(x: &[f32; UNIT], steps: f32, rounded: &mut [i32; UNIT]) -> Unit {
         return (0.0, [0.0; 2]);
     }
     let (scale, inverse) = (largest / steps, steps / largest);
-    for (x, rounded) in x.iter().zip(rounded.iter_mut()) {
-        *rounded = whole(x * inverse + WHOLE);
+    let (mut low, mut high) = (0, 0);
+    for at in 0..UNIT {
+        rounded[at] = whole(x[at] * inverse + WHOLE);
     }
-    let (low, high) = rounded.split_at(UNIT / 2);
-    let sum = |half: &[i32]| scale * half.iter().sum::<i32>() as f32;
-    (scale, [sum(low), sum(high)])
+    for at in 0..UNIT / 2 {
+        low = rounded[at].wrapping_add(low);
+        high = rounded[at + UNIT / 2].wrapping_add(high);
+    }
+    (scale, [scale * low as f32, scale * high as f32])
 }
