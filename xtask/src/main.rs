@@ -99,6 +99,9 @@ struct Setup {
     /// libtorch without CUDA, even with an NVIDIA driver (kept in .emc/view until you choose again)
     #[arg(long)]
     cpu: bool,
+    /// Also what only tests and benchmarks need (a second model, 238 MB)
+    #[arg(long)]
+    tests: bool,
 }
 
 #[derive(Args)]
@@ -125,13 +128,18 @@ fn main() -> ExitCode {
 fn run() -> Result<()> {
     let paths = Paths::of_this_clone()?;
     match Cli::parse().command {
-        Command::Setup(Setup { check, cuda, cpu }) => {
+        Command::Setup(Setup {
+            check,
+            cuda,
+            cpu,
+            tests,
+        }) => {
             let view = if cuda {
                 Some(View::Cuda)
             } else {
                 cpu.then_some(View::Cpu)
             };
-            setup::run(&paths, &setup::Options { check, view })
+            setup::run(&paths, &setup::Options { check, tests, view })
         }
         Command::Demo { keep, port, seed } => {
             let mut arguments = vec![format!("--port={port}"), format!("--seed={seed}")];

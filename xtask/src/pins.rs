@@ -56,9 +56,16 @@ pub struct Take {
     pub from: String,
     /// Where to, relative to the part's folder.
     pub to: String,
+    /// A file goes on where the one that is there ends.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub append: bool,
     /// Limits this line to one view.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub only: Option<View>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// One file of a registry, pinned by its hash.
@@ -119,6 +126,9 @@ pub struct Part {
     /// What it is needed for.
     #[serde(rename = "for")]
     pub purpose: String,
+    /// Only for tests and benchmarks.
+    #[serde(default)]
+    pub tests: bool,
     /// About how many bytes it takes on disk.
     pub unpacked: Unpacked,
     /// The archives that it is made from.
@@ -209,6 +219,11 @@ fn check(pin: &Pin) -> Result<()> {
     for take in &pin.take {
         check_place(take.to.trim_end_matches('/'))?;
         let folder_wanted = take.from.ends_with('/') || take.from.contains('*');
+        ensure!(
+            !(folder_wanted && take.append),
+            "only a file can be appended to, not {:?}",
+            take.to
+        );
         if folder_wanted != take.to.ends_with('/') {
             bail!(
                 "from {:?} cannot go to {:?}: a folder or a pattern goes to a folder",
@@ -266,7 +281,9 @@ mod tests {
     fn the_committed_list_is_well_formed_and_holds_what_set_up_promises() {
         let parts = committed().unwrap();
         let names: Vec<_> = parts.iter().map(|part| part.name.as_str()).collect();
-        assert_eq!(names, ["libtorch", "model", "icp"]);
+        assert_eq!(names, ["libtorch", "model", "icp", "gemma"]);
+        let plain = parts.iter().filter(|part| !part.tests);
+        assert_eq!(plain.count(), 3);
         let torch = &parts[0];
         assert_eq!(torch.pins(View::Cpu).count(), 3);
         assert_eq!(torch.pins(View::Cuda).count(), 16);
@@ -319,6 +336,7 @@ mod tests {
             (r#"file = "both-1.whl""#, r#"file = "../both.whl""#),
             (r#"to = "y""#, r#"to = "../y""#),
             (r#"to = "c/""#, r#"to = "c""#),
+            (r#"to = "c/""#, r#"to = "c/", append = true"#),
         ] {
             let error = format!("{:#}", parse(&ONE.replacen(right, wrong, 1)).unwrap_err());
             assert!(error.contains("the pin of both"), "{wrong}: {error}");

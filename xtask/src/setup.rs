@@ -20,8 +20,20 @@ use crate::wasm_target;
 pub struct Options {
     /// Only report what is there and what is missing.
     pub check: bool,
+    /// Also what only tests and benchmarks need.
+    pub tests: bool,
     /// Force a view of libtorch; by default CUDA where there is an NVIDIA driver.
     pub view: Option<View>,
+}
+
+impl Options {
+    /// Everything, for tests and benchmarks.
+    pub fn with_tests() -> Self {
+        Self {
+            tests: true,
+            ..Self::default()
+        }
+    }
 }
 
 /// Makes the clone ready, or with `check` only reports.
@@ -30,7 +42,8 @@ pub struct Options {
 /// A prerequisite or a download that is missing (with `check`: anything that is missing), with what to do about it.
 pub fn run(paths: &Paths, options: &Options) -> Result<()> {
     let begun = Instant::now();
-    let parts = pins::committed()?;
+    let mut parts = pins::committed()?;
+    parts.retain(|part| options.tests || !part.tests);
     let view = libtorch::view(paths, options.view);
     println!(
         "EMC set-up: {view} view of libtorch, into {}",

@@ -58,7 +58,7 @@ fn all(
 ) -> Result<()> {
     let filter = options.filter.as_deref();
     steps.run("set-up", || {
-        setup::run(paths, &setup::Options::default()).map(|()| String::new())
+        setup::run(paths, &setup::Options::with_tests()).map(|()| String::new())
     })?;
     if filter.is_none() {
         steps.run("format", || {

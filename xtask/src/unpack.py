@@ -3,7 +3,7 @@
 Usage: python3 unpack.py ARCHIVE FOLDER        with the rules on stdin: [{"from": ..., "to": ...}, ...]
 
 A `from` that ends in "/" keeps the tree below it, one with "*" puts its matches into the folder `to`, any other is one
-file. Speaks in lines: `total BYTES`, then `at BYTES`. A rule that matches nothing is an error: the archive is then not
+file, which with "append" goes on where the file that is there ends. Speaks in lines: `total BYTES`, then `at BYTES`. A rule that matches nothing is an error: the archive is then not
 what its pin was written for.
 """
 
@@ -46,16 +46,16 @@ def main():
             if to is not None:
                 if ".." in to.split("/") or to.startswith("/"):
                     sys.exit("%s: the member %s would leave the folder" % (archive, name))
-                work.append((to, size, mode, opener))
+                work.append((to, size, mode, opener, "ab" if rule.get("append") else "wb"))
                 unmatched.discard(rule["from"])
     if unmatched:
         sys.exit("%s holds nothing that matches %s" % (archive, ", ".join(sorted(unmatched))))
-    print("total", sum(size for _, size, _, _ in work), flush=True)
+    print("total", sum(size for _, size, *_ in work), flush=True)
     done, last = 0, 0.0
-    for to, size, mode, opener in work:
+    for to, _, mode, opener, how in work:
         path = os.path.join(folder, to)
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        with opener() as source, open(path, "wb") as out:
+        with opener() as source, open(path, how) as out:
             while True:
                 chunk = source.read(1 << 20)
                 if not chunk:
