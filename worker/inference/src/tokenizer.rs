@@ -6,6 +6,8 @@
 mod alphabet;
 mod folder;
 mod gguf;
+mod merging;
+mod vocabulary;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,13 +17,41 @@ use crate::error::{Error, Result};
 use crate::families::HfConfig;
 use crate::gguf::Gguf;
 pub(crate) use folder::{TokenizerConfig, read_file};
+use merging::Merging;
+use vocabulary::Vocabulary;
+
+/// The `tokenizers` crate's frame around our own encoder of words.
+type Merger = tokenizers::TokenizerImpl<
+    Merging,
+    tokenizers::NormalizerWrapper,
+    tokenizers::PreTokenizerWrapper,
+    tokenizers::PostProcessorWrapper,
+    tokenizers::DecoderWrapper,
+>;
+
+/// What splits a text and finds the ids.
+enum Inner {
+    /// That of a folder.
+    File(Box<tokenizers::Tokenizer>),
+    /// That of a GGUF file.
+    Merger(Box<Merger>),
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::File(_) => "File",
+            Self::Merger(_) => "Merger",
+        })
+    }
+}
 
 /// Text to token ids and back.
 #[derive(Debug)]
 pub struct Tokenizer {
-    inner: tokenizers::Tokenizer,
+    inner: Inner,
     bytes: Arc<TokenBytes>,
-    tokens: Vec<String>,
+    vocabulary: Arc<Vocabulary>,
     stops: Vec<u32>,
     /// Put before every prompt that does not begin with it already.
     first: Option<u32>,
@@ -46,10 +76,11 @@ impl Tokenizer {
 
     /// The ids of a text without any before it.
     fn encode_bare(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding = self
-            .inner
-            .encode_fast(text, false)
-            .map_err(|error| Error::Tokenizer(error.to_string()))?;
+        let encoding = match &self.inner {
+            Inner::File(inner) => inner.encode_fast(text, false),
+            Inner::Merger(inner) => inner.encode_fast(text, false),
+        };
+        let encoding = encoding.map_err(|error| Error::Tokenizer(error.to_string()))?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -60,7 +91,7 @@ impl Tokenizer {
             ids.insert(0, first);
         }
         // Ids of added tokens that are not in the file's list would have no weights; the file cannot make any.
-        if ids.iter().any(|&id| id as usize >= self.tokens.len()) {
+        if ids.iter().any(|&id| id as usize >= self.vocabulary.len()) {
             return Err(Error::Tokenizer(
                 "the file's lists of tokens contradict one another".into(),
             ));
@@ -95,17 +126,17 @@ impl Tokenizer {
 
     /// Number of tokens.
     pub fn vocabulary(&self) -> usize {
-        self.tokens.len()
+        self.vocabulary.len()
     }
 
     /// The text of the token that begins a document, if the model has one.
     pub fn bos_text(&self) -> Option<&str> {
-        self.bos.map(|id| self.tokens[id as usize].as_str())
+        self.bos.map(|id| self.vocabulary.text(id))
     }
 
     /// The text of the token that ends an answer.
     pub fn eos_text(&self) -> Option<&str> {
-        self.eos.map(|id| self.tokens[id as usize].as_str())
+        self.eos.map(|id| self.vocabulary.text(id))
     }
 }
 

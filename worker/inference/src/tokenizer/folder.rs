@@ -8,7 +8,8 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::Tokenizer;
+use super::vocabulary::Vocabulary;
+use super::{Inner, Tokenizer};
 use crate::detokenise::TokenBytes;
 use crate::error::{Error, Result};
 use crate::families::HfConfig;
@@ -174,9 +175,9 @@ pub(super) fn read(
         .copied()
         .filter(|&id| Some(id) == bos);
     Ok(Tokenizer {
-        inner,
+        inner: Inner::File(Box::new(inner)),
         bytes: Arc::new(bytes),
-        tokens,
+        vocabulary: Arc::new(Vocabulary::new(&tokens)?),
         stops,
         first,
         bos,

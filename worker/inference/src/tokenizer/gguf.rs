@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use tokenizers::models::bpe::{BPE, Merges, Vocab};
 use tokenizers::normalizers::{NFC, Prepend, Replace, Sequence as Normalizers};
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
@@ -14,8 +13,10 @@ use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{AddedToken, NormalizerWrapper, SplitDelimiterBehavior};
 
-use super::Tokenizer;
 use super::alphabet::{byte_alphabet, byte_token, token_bytes};
+use super::merging::{Merging, Order};
+use super::vocabulary::Vocabulary;
+use super::{Inner, Merger, Tokenizer};
 use crate::detokenise::TokenBytes;
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
@@ -51,17 +52,6 @@ impl Listed<'_> {
             .map(|(_, text)| AddedToken::from(text.clone(), kind != USER_DEFINED).normalized(false))
             .collect()
     }
-
-    fn ids(&self) -> Result<Vocab> {
-        let mut vocabulary = Vocab::default();
-        for (id, token) in self.tokens.iter().enumerate() {
-            let id =
-                u32::try_from(id).map_err(|_| Error::Tokenizer("more than 2^32 tokens".into()))?;
-            // Of equal tokens the first is used, as in llama.cpp.
-            vocabulary.entry(token.clone()).or_insert(id);
-        }
-        Ok(vocabulary)
-    }
 }
 
 /// Reads the tokenizer from a file's metadata.
@@ -81,6 +71,7 @@ pub(super) fn read<B: AsRef<[u8]>>(gguf: &Gguf<B>) -> Result<Tokenizer> {
         )));
     }
     let listed = Listed { tokens, types };
+    let vocabulary = Arc::new(Vocabulary::new(tokens)?);
     let id = |key: &str| -> Result<Option<u32>> {
         let Some(id) = gguf.unsigned(key) else {
             return Ok(None);
@@ -93,12 +84,12 @@ pub(super) fn read<B: AsRef<[u8]>>(gguf: &Gguf<B>) -> Result<Tokenizer> {
     };
     let (mut inner, bytes, adds_bos) = match gguf.text("tokenizer.ggml.model") {
         Some("gpt2") => {
-            let (inner, bytes) = byte_level(gguf, &listed)?;
+            let (inner, bytes) = byte_level(gguf, &listed, &vocabulary)?;
             (inner, bytes, false)
         }
         Some("llama") => {
             let unknown = id("tokenizer.ggml.unknown_token_id")?;
-            let (inner, bytes) = sentence_piece(gguf, &listed, unknown)?;
+            let (inner, bytes) = sentence_piece(gguf, &listed, &vocabulary, unknown)?;
             (inner, bytes, true)
         }
         Some(other) => {
@@ -147,9 +138,9 @@ pub(super) fn read<B: AsRef<[u8]>>(gguf: &Gguf<B>) -> Result<Tokenizer> {
         .bool("tokenizer.ggml.add_bos_token")
         .unwrap_or(adds_bos);
     Ok(Tokenizer {
-        inner,
+        inner: Inner::Merger(Box::new(inner)),
         bytes: Arc::new(bytes),
-        tokens: tokens.to_vec(),
+        vocabulary,
         stops,
         first: bos.filter(|_| adds_bos),
         bos,
@@ -161,28 +152,29 @@ pub(super) fn read<B: AsRef<[u8]>>(gguf: &Gguf<B>) -> Result<Tokenizer> {
 fn byte_level<B: AsRef<[u8]>>(
     gguf: &Gguf<B>,
     listed: &Listed<'_>,
-) -> Result<(tokenizers::Tokenizer, TokenBytes)> {
+    vocabulary: &Arc<Vocabulary>,
+) -> Result<(Merger, TokenBytes)> {
     let merges = gguf
         .texts("tokenizer.ggml.merges")
         .ok_or_else(|| Error::Tokenizer("the model file has no tokenizer.ggml.merges".into()))?;
-    let merges = merges.iter().map(|merge| {
-        let pair = merge
-            .split_once(' ')
-            .map(|(left, right)| (left.to_owned(), right.to_owned()));
+    let pairs = merges.iter().map(|merge| {
+        let pair = merge.split_once(' ');
         pair.ok_or_else(|| Error::Tokenizer(format!("the merge {merge:?} is not a pair")))
     });
+    let pairs = pairs.collect::<Result<Vec<_>>>()?;
     let pre = gguf.text("tokenizer.ggml.pre").unwrap_or("default");
-    let (split, ignore_merges) = pre_tokenizer(pre)?;
-    let bpe = BPE::builder()
-        .vocab_and_merges(listed.ids()?, merges.collect::<Result<Vec<_>>>()?)
-        .ignore_merges(ignore_merges)
-        .build()
-        .map_err(|error| Error::Tokenizer(error.to_string()))?;
-    let mut inner = tokenizers::Tokenizer::new(bpe);
+    let (split, whole_words) = pre_tokenizer(pre)?;
+    let mut inner = Merger::new(Merging {
+        vocabulary: vocabulary.clone(),
+        order: Order::listed(pairs.into_iter(), vocabulary)?,
+        whole_words,
+        bytes: None,
+        unknown: None,
+    });
     inner.with_pre_tokenizer(Some(split));
     if pre == "qwen2" {
         // The files do not say so, nor does llama.cpp, but the models have seen no other text.
-        inner.with_normalizer(Some(NFC));
+        inner.with_normalizer(Some(NormalizerWrapper::NFC(NFC)));
     }
     let alphabet = byte_alphabet();
     let tokens = listed.tokens.iter().enumerate();
@@ -195,12 +187,13 @@ fn byte_level<B: AsRef<[u8]>>(
 }
 
 /// SentencePiece's BPE (Kudo and Richardson, 2018, arXiv:1808.06226): of all neighbours that make a token together, those
-/// with the best score are joined first. The file has no list of merges, so it is made from the scores.
+/// with the best score are joined first.
 fn sentence_piece<B: AsRef<[u8]>>(
     gguf: &Gguf<B>,
     listed: &Listed<'_>,
+    vocabulary: &Arc<Vocabulary>,
     unknown: Option<u32>,
-) -> Result<(tokenizers::Tokenizer, TokenBytes)> {
+) -> Result<(Merger, TokenBytes)> {
     let scores = match gguf.value("tokenizer.ggml.scores") {
         Some(crate::gguf::Value::Floats(scores)) if scores.len() == listed.tokens.len() => scores,
         _ => {
@@ -209,18 +202,19 @@ fn sentence_piece<B: AsRef<[u8]>>(
             ));
         }
     };
-    let ids = listed.ids()?;
-    let mut builder = BPE::builder()
-        .vocab_and_merges(ids.clone(), merges(listed, scores, &ids))
-        .byte_fallback(true)
-        .fuse_unk(true);
-    if let Some(unknown) = unknown {
-        builder = builder.unk_token(listed.tokens[unknown as usize].clone());
-    }
-    let bpe = builder
-        .build()
-        .map_err(|error| Error::Tokenizer(error.to_string()))?;
-    let mut inner = tokenizers::Tokenizer::new(bpe);
+    let scores = scores.iter().zip(0..).map(|(&score, id)| {
+        let is_made = !matches!(listed.type_of(id), CONTROL | UNKNOWN | BYTE | UNUSED);
+        is_made.then_some(score)
+    });
+    let bytes = (0..=255).map(|byte: u8| vocabulary.id(&format!("<0x{byte:02X}>")));
+    let bytes = bytes.collect::<Option<Vec<_>>>();
+    let mut inner = Merger::new(Merging {
+        vocabulary: vocabulary.clone(),
+        order: Order::Scored(scores.collect()),
+        whole_words: false,
+        bytes: bytes.and_then(|bytes| bytes.try_into().ok()).map(Box::new),
+        unknown,
+    });
     let shown = Replace::new(" ", "▁").map_err(|error| Error::Tokenizer(error.to_string()))?;
     let begins_with_space = gguf.bool("tokenizer.ggml.add_space_prefix").unwrap_or(true);
     let mut steps = Vec::new();
@@ -228,7 +222,7 @@ fn sentence_piece<B: AsRef<[u8]>>(
         steps.push(NormalizerWrapper::Prepend(Prepend::new("▁".into())));
     }
     steps.push(NormalizerWrapper::Replace(shown));
-    inner.with_normalizer(Some(Normalizers::new(steps)));
+    inner.with_normalizer(Some(NormalizerWrapper::Sequence(Normalizers::new(steps))));
     let tokens = listed.tokens.iter().enumerate();
     let bytes = tokens.map(|(id, text)| match listed.type_of(id) {
         UNKNOWN | CONTROL | UNUSED => Vec::new(),
@@ -238,31 +232,6 @@ fn sentence_piece<B: AsRef<[u8]>>(
     });
     let bytes = TokenBytes::new(bytes).without_first_space(begins_with_space);
     Ok((inner, bytes))
-}
-
-/// All ways to put a token together from two others; the best scores first, the shortest beginnings first among equals.
-fn merges(listed: &Listed<'_>, scores: &[f64], ids: &Vocab) -> Merges {
-    let mut found: Vec<(f64, u32, u32, &str, usize)> = Vec::new();
-    for (id, token) in listed.tokens.iter().enumerate() {
-        if matches!(listed.type_of(id), CONTROL | UNKNOWN | BYTE | UNUSED) {
-            continue;
-        }
-        for (at, _) in token.char_indices().skip(1) {
-            let (left, right) = token.split_at(at);
-            if let (Some(&left), Some(&right)) = (ids.get(left), ids.get(right)) {
-                found.push((scores[id], left, right, token, at));
-            }
-        }
-    }
-    found.sort_by(|a, b| {
-        let by_score = b.0.total_cmp(&a.0);
-        by_score.then_with(|| (a.4, a.1, a.2).cmp(&(b.4, b.1, b.2)))
-    });
-    let pair = |token: &str, at: usize| (token[..at].to_owned(), token[at..].to_owned());
-    found
-        .into_iter()
-        .map(|(_, _, _, token, at)| pair(token, at))
-        .collect()
 }
 
 /// The split before BPE for a name from the file, and whether whole words of the vocabulary skip the merges.
