@@ -246,9 +246,14 @@ impl Region {
 
     /// Tells the system that the pages of these bytes are not needed for now, where they are a file's.
     pub(crate) fn release(&self) {
+        self.release_part(0..self.length);
+    }
+
+    /// The same of some of the bytes.
+    pub(crate) fn release_part(&self, part: std::ops::Range<usize>) {
         #[cfg(unix)]
         {
-            let bytes = self.bytes();
+            let bytes = &self.bytes()[part];
             // SAFETY: sysconf reads a constant of the system.
             let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) }.max(1) as usize;
             let first = (bytes.as_ptr() as usize).next_multiple_of(page);

@@ -227,7 +227,6 @@ impl Packed {
         if let Some(parts) = self.wide(arena) {
             let rounded =
                 activations == Activations::Bits8 && parts.iter().all(Wide::takes_rounded);
-            self.release();
             return Linear::Wide {
                 parts,
                 rounded,
@@ -242,7 +241,6 @@ impl Packed {
         let Some(parts) = self.interleaved(arena) else {
             return Linear::Packed(self);
         };
-        self.release();
         Linear::Interleaved {
             parts,
             digits,
@@ -254,7 +252,15 @@ impl Packed {
         let parts = self.parts.iter().filter(|_| kernels::has_integers());
         let parts = parts.map(|part| {
             let bytes = part.region.bytes();
-            Interleaved::new(bytes, part.block_type, part.rows, self.columns, arena)
+            let done = |read| part.region.release_part(read);
+            Interleaved::new(
+                bytes,
+                part.block_type,
+                part.rows,
+                self.columns,
+                arena,
+                &done,
+            )
         });
         parts
             .collect::<Option<Vec<_>>>()
@@ -265,16 +271,19 @@ impl Packed {
         let parts = self.parts.iter().filter(|_| kernels::has_wide());
         let parts = parts.map(|part| {
             let bytes = part.region.bytes();
-            Wide::new(bytes, part.block_type, part.rows, self.columns, arena)
+            let done = |read| part.region.release_part(read);
+            Wide::new(
+                bytes,
+                part.block_type,
+                part.rows,
+                self.columns,
+                arena,
+                &done,
+            )
         });
         parts
             .collect::<Option<Vec<_>>>()
             .filter(|parts| !parts.is_empty())
-    }
-
-    /// Gives the pages of the file back.
-    fn release(&self) {
-        self.parts.iter().for_each(|part| part.region.release());
     }
 
     fn rows(&self) -> usize {

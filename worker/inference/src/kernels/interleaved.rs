@@ -12,6 +12,8 @@
 //! head       scales of 16 rows, before every 8 units of formats whose blocks have 256 elements
 //! ```
 
+use std::ops::Range;
+
 use half::f16;
 
 use super::arena::{Arena, Part};
@@ -104,13 +106,14 @@ pub(crate) struct Interleaved {
 }
 
 impl Interleaved {
-    /// Lays out packed rows; `None` where there is no layout for them.
+    /// Lays out packed rows; `None` where there is no layout for them. Calls `done` with the bytes that it has read.
     pub(crate) fn new(
         packed: &[u8],
         block_type: BlockType,
         rows: usize,
         columns: usize,
         arena: &Arena,
+        done: &dyn Fn(Range<usize>),
     ) -> Option<Self> {
         let layout = Layout::of(block_type)?;
         let block = block_type.elements_per_block();
@@ -124,20 +127,25 @@ impl Interleaved {
         let (panels, panel) = (rows.div_ceil(ROWS), layout.panel(columns));
         let mut bytes = arena.take(panels * panel)?;
         let place = Place(bytes.bytes_mut().as_mut_ptr());
-        team().run(panels, &|index| {
-            // SAFETY: panels do not overlap, and there is room for all of them.
-            let out = unsafe { place.panel(index * panel, panel) };
-            for row in 0..ROWS.min(rows - index * ROWS) {
-                let from = (index * ROWS + row) * row_bytes;
-                lay(
-                    block_type,
-                    layout,
-                    &packed[from..from + row_bytes],
-                    row,
-                    out,
-                );
-            }
-        });
+        for some in pieces(panels, panel) {
+            team().run(some.len(), &|index| {
+                let index = some.start + index;
+                // SAFETY: panels do not overlap, and there is room for all of them.
+                let out = unsafe { place.panel(index * panel, panel) };
+                for row in 0..ROWS.min(rows - index * ROWS) {
+                    let from = (index * ROWS + row) * row_bytes;
+                    lay(
+                        block_type,
+                        layout,
+                        &packed[from..from + row_bytes],
+                        row,
+                        out,
+                    );
+                }
+            });
+            let read = |panel: usize| (panel * ROWS).min(rows) * row_bytes;
+            done(read(some.start)..read(some.end));
+        }
         Some(Self {
             layout,
             bytes,
@@ -173,6 +181,15 @@ impl Interleaved {
         let panel = self.layout.panel(self.columns);
         &self.bytes.bytes()[from * panel..(from + count) * panel]
     }
+}
+
+/// Panels in runs of some megabytes: what was read of a file can be given back before the next are laid out.
+pub(super) fn pieces(panels: usize, panel_bytes: usize) -> impl Iterator<Item = Range<usize>> {
+    const BYTES: usize = 8 << 20;
+    let step = (BYTES / panel_bytes.max(1)).max(1);
+    (0..panels)
+        .step_by(step)
+        .map(move |from| from..panels.min(from + step))
 }
 
 /// Where panels lie, for threads that write to different ones.

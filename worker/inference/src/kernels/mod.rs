@@ -335,7 +335,7 @@ mod tests {
             ][format];
             let columns = blocks * format.elements_per_block();
             let packed = any_blocks(format, rows * blocks, seed);
-            let matrix = Interleaved::new(&packed, format, rows, columns, &Arena::default()).expect("a layout");
+            let matrix = Interleaved::new(&packed, format, rows, columns, &Arena::default(), &|_| ()).expect("a layout");
             let x = normals(seed, Domain::ImageLatent, 0, count * columns);
             let rounded = Activations::new(&x, columns, digits);
             // One place more in every row, which nobody may write to.
@@ -373,7 +373,7 @@ mod tests {
             let format = [BlockType::F32, BlockType::F16, BlockType::BF16][format];
             let columns = 2 * pairs;
             let stored = any_blocks(format, rows * columns, seed);
-            let matrix = Wide::new(&stored, format, rows, columns, &Arena::default()).expect("a layout");
+            let matrix = Wide::new(&stored, format, rows, columns, &Arena::default(), &|_| ()).expect("a layout");
             let rounded = rounded && matrix.takes_rounded();
             let x = normals(seed, Domain::ImageLatent, 0, count * columns);
             let grouped = Grouped::new(&x, columns, rounded);
@@ -429,7 +429,7 @@ mod tests {
             return;
         }
         let packed = any_blocks(BlockType::Q4_1, 16 * 2, 5);
-        let matrix = Interleaved::new(&packed, BlockType::Q4_1, 16, 64, &Arena::default())
+        let matrix = Interleaved::new(&packed, BlockType::Q4_1, 16, 64, &Arena::default(), &|_| ())
             .expect("a layout");
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let mut x = vec![1.0; 128];

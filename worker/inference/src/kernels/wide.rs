@@ -7,9 +7,11 @@
 //! panel      columns, step after step
 //! ```
 
+use std::ops::Range;
 use std::sync::Mutex;
 
 use super::arena::{Arena, Part};
+use super::interleaved::pieces;
 use super::vectorised::vectorised;
 use crate::quantised::BlockType;
 use crate::threads::team;
@@ -53,13 +55,15 @@ pub(crate) struct Wide {
 }
 
 impl Wide {
-    /// Lays out rows; `None` where they are packed in another way or have an odd number of columns.
+    /// Lays out rows; `None` where they are packed in another way or have an odd number of columns. Calls `done` with the
+    /// bytes that it has read.
     pub(crate) fn new(
         stored: &[u8],
         block_type: BlockType,
         rows: usize,
         columns: usize,
         arena: &Arena,
+        done: &dyn Fn(Range<usize>),
     ) -> Option<Self> {
         let number = match block_type {
             BlockType::F32 => Number::F32,
@@ -78,18 +82,23 @@ impl Wide {
         let mut bytes = arena.take(rows.div_ceil(ROWS) * panel)?;
         let panels = bytes.bytes_mut().chunks_exact_mut(panel);
         let panels: Vec<_> = panels.map(Mutex::new).collect();
-        team().run(panels.len(), &|index| {
-            let Ok(mut out) = panels[index].lock() else {
-                return;
-            };
-            let from = &stored[index * panel..(index * panel + panel).min(stored.len())];
-            for (row, values) in from.chunks_exact(row_bytes).enumerate() {
-                let places = out.as_chunks_mut::<4>().0.iter_mut().skip(row);
-                for (place, value) in places.step_by(ROWS).zip(values.as_chunks::<4>().0) {
-                    *place = *value;
+        for some in pieces(panels.len(), panel) {
+            team().run(some.len(), &|index| {
+                let index = some.start + index;
+                let Ok(mut out) = panels[index].lock() else {
+                    return;
+                };
+                let from = &stored[index * panel..(index * panel + panel).min(stored.len())];
+                for (row, values) in from.chunks_exact(row_bytes).enumerate() {
+                    let places = out.as_chunks_mut::<4>().0.iter_mut().skip(row);
+                    for (place, value) in places.step_by(ROWS).zip(values.as_chunks::<4>().0) {
+                        *place = *value;
+                    }
                 }
-            }
-        });
+            });
+            let read = |index: usize| (index * panel).min(stored.len());
+            done(read(some.start)..read(some.end));
+        }
         drop(panels);
         Some(Self {
             number,
