@@ -31,6 +31,9 @@ pub struct Options {
     /// How much a picture's prompt counts [default: 3]
     #[arg(long)]
     guidance: Option<f64>,
+    /// Answers of other programs, as tools/parity/text/other_programs.py writes them; they are checked as well
+    #[arg(long, value_name = "FILE", conflicts_with = "record")]
+    answers: Option<PathBuf>,
     /// Write the answers of all into this file, and check none of them: tests/data/answers has such a file
     #[arg(long, value_name = "FILE", conflicts_with = "json")]
     record: Option<PathBuf>,
@@ -74,6 +77,10 @@ fn command(paths: &Paths, options: &Options) -> Result<Command> {
         }
         true => {
             ensure!(options.record.is_none(), "--record is for language models");
+            ensure!(
+                options.answers.is_none(),
+                "--answers is for language models"
+            );
             command.args(options.steps.map(|steps| format!("--steps={steps}")));
             let guidance = options.guidance;
             command.args(guidance.map(|guidance| format!("--guidance={guidance}")));
@@ -85,6 +92,10 @@ fn command(paths: &Paths, options: &Options) -> Result<Command> {
     }
     if let Some(count) = options.count {
         command.arg(format!("--count={count}"));
+    }
+    if let Some(answers) = &options.answers {
+        let path = absolute(answers).context("the path of the answers is empty")?;
+        command.arg("--answers").arg(path);
     }
     if let Some(record) = &options.record {
         let path = absolute(record).context("the path of the record is empty")?;
@@ -111,6 +122,7 @@ mod tests {
             tokens: 32,
             steps: None,
             guidance: None,
+            answers: None,
             record: None,
             json: true,
         };
@@ -138,6 +150,7 @@ mod tests {
             tokens: 64,
             steps: Some(8),
             guidance: None,
+            answers: None,
             record: None,
             json: false,
         };

@@ -23,6 +23,9 @@ struct Arguments {
     /// Tokens of an answer, at most.
     #[arg(long, default_value_t = 64)]
     tokens: u32,
+    /// Answers of other programs, as tools/parity/text/other_programs.py writes them; they are checked as well.
+    #[arg(long, value_name = "FILE")]
+    answers: Option<PathBuf>,
     /// Write the answers of all into this file, and check none of them.
     #[arg(long, value_name = "FILE", conflicts_with = "json")]
     record: Option<PathBuf>,
@@ -46,10 +49,19 @@ fn main() -> Result<()> {
         .take(arguments.count.unwrap_or(usize::MAX))
         .map(str::to_owned)
         .collect();
+    let others = match &arguments.answers {
+        Some(path) => {
+            let text = std::fs::read(path)
+                .with_context(|| format!("reading the answers in {}", path.display()))?;
+            serde_json::from_slice(&text).with_context(|| format!("{}", path.display()))?
+        }
+        None => Vec::new(),
+    };
     let options = Options {
         model: arguments.model,
         prompts,
         tokens: arguments.tokens,
+        others,
     };
     let begin = Instant::now();
     if let Some(file) = &arguments.record {

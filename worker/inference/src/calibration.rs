@@ -32,6 +32,23 @@ pub struct Options {
     pub prompts: Vec<String>,
     /// Tokens of an answer, at most.
     pub tokens: u32,
+    /// Greedy answers of other programs that compute the model honestly. Those to held-out prompts are checked as well; no
+    /// terms are found from them.
+    pub others: Vec<OtherAnswer>,
+}
+
+/// A greedy answer of another program.
+#[derive(Debug, Clone, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OtherAnswer {
+    /// The program.
+    pub author: String,
+    /// What it was asked.
+    pub prompt: String,
+    /// The prompt's tokens as it saw them.
+    pub prompt_ids: Vec<u32>,
+    /// The tokens of its answer.
+    pub ids: Vec<u32>,
 }
 
 /// Runs the whole calibration. `progress` is told what is being done.
@@ -84,6 +101,7 @@ fn answers_of_all(
     let model = Stack::Usual.load(&options.model)?;
     let altered = answers::altered(&model, &answers, options)?;
     answers.extend(altered);
+    answers.extend(answers::of_others(&model, options)?);
     Ok(answers)
 }
 

@@ -5,7 +5,7 @@ use super::stacks::Stack;
 use super::{Kind, Options, is_held_out};
 use crate::chat_template::ChatMessage;
 use crate::ending::Ending;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::philox::{Domain, block};
 use crate::sequence::{Answer, FinishReason, SamplingParams};
@@ -17,7 +17,7 @@ pub(crate) const PROBES: u32 = 16;
 /// An answer and what it claims to be.
 #[derive(Debug, Clone)]
 pub(crate) struct Answered {
-    pub author: &'static str,
+    pub author: String,
     pub kind: Kind,
     /// The prompt's number.
     pub prompt: usize,
@@ -47,7 +47,7 @@ pub(crate) struct Vote {
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct Recorded {
     /// Who made it.
-    pub author: &'static str,
+    pub author: String,
     /// What that is.
     pub kind: Kind,
     /// The question.
@@ -79,7 +79,7 @@ impl Answered {
     pub(super) fn recorded(&self, prompts: &[String]) -> Recorded {
         let milli = |value: f64| (value * 1_000.0).round() as u32;
         Recorded {
-            author: self.author,
+            author: self.author.clone(),
             kind: self.kind,
             prompt: prompts[self.prompt].clone(),
             prompt_tokens: self.prompt_ids.len(),
@@ -169,8 +169,12 @@ fn params(prompt: usize, is_sampled: bool, tokens: u32) -> SamplingParams {
     }
 }
 
+/// A question's prompt; models without a chat template complete it.
 fn prompt_ids(model: &Model, text: &str) -> Result<Vec<u32>> {
-    model.encode(&model.render_chat(&[ChatMessage::new("user", text)])?)
+    match model.text().has_template() {
+        true => model.encode(&model.render_chat(&[ChatMessage::new("user", text)])?),
+        false => model.encode(text),
+    }
 }
 
 /// Answers to the prompts that are `asked`, each greedy and sampled. `make` is told the prompt's number, its ids and the
@@ -178,7 +182,7 @@ fn prompt_ids(model: &Model, text: &str) -> Result<Vec<u32>> {
 fn ask(
     model: &Model,
     options: &Options,
-    author: &'static str,
+    author: &str,
     kind: Kind,
     asked: impl Fn(usize) -> bool,
     mut make: impl FnMut(usize, &[u32], &SamplingParams) -> Result<Option<Answer>>,
@@ -198,7 +202,7 @@ fn ask(
                 reason, ids, text, ..
             } = answer;
             all.push(Answered {
-                author,
+                author: author.to_owned(),
                 kind,
                 prompt,
                 is_sampled,
@@ -216,7 +220,7 @@ fn ask(
 /// What a stack answers, doing exactly as it is asked.
 pub(crate) fn of_stack(
     model: &Model,
-    author: &'static str,
+    author: &str,
     stack: Stack,
     options: &Options,
 ) -> Result<Vec<Answered>> {
@@ -235,6 +239,42 @@ pub(crate) fn of_stack(
             )?))
         },
     )
+}
+
+/// What other programs answered to prompts that are held out.
+pub(crate) fn of_others(model: &Model, options: &Options) -> Result<Vec<Answered>> {
+    let text = model.text();
+    let mut all = Vec::new();
+    for other in &options.others {
+        let mut prompts = options.prompts.iter();
+        let Some(prompt) = prompts.position(|prompt| *prompt == other.prompt) else {
+            continue;
+        };
+        if !is_held_out(prompt) {
+            continue;
+        }
+        let prompt_ids = prompt_ids(model, &other.prompt)?;
+        if prompt_ids != other.prompt_ids {
+            let (author, prompt) = (&other.author, &other.prompt);
+            return Err(Error::BadParameter(format!(
+                "{author} saw other tokens than this model has for the prompt \"{prompt}\""
+            )));
+        }
+        let params = params(prompt, false, options.tokens);
+        let ending = Ending::of(&text, &other.ids, &params, params.max_tokens as usize);
+        all.push(Answered {
+            author: other.author.clone(),
+            kind: Kind::Honest,
+            prompt,
+            is_sampled: false,
+            prompt_ids,
+            params,
+            ids: other.ids.clone(),
+            reason: ending.reason.unwrap_or(FinishReason::Length),
+            text: ending.text,
+        });
+    }
+    Ok(all)
 }
 
 /// What a cheat asks the model for instead of what it was asked; `None` where that would be the same.
@@ -352,7 +392,7 @@ fn edits() -> [(&'static str, Edit); 4] {
     ]
 }
 
-fn edited(model: &Model, answer: &Answered, author: &'static str, edit: Edit) -> Option<Answered> {
+fn edited(model: &Model, answer: &Answered, author: &str, edit: Edit) -> Option<Answered> {
     let ids = edit(model, answer);
     let text = model.text();
     let ending = Ending::of(
@@ -365,7 +405,7 @@ fn edited(model: &Model, answer: &Answered, author: &'static str, edit: Edit) ->
         return None;
     }
     Some(Answered {
-        author,
+        author: author.to_owned(),
         kind: Kind::Cheat,
         reason: ending.reason.unwrap_or(FinishReason::Length),
         text: ending.text,

@@ -97,8 +97,8 @@ pub(crate) fn make(
     let held_out = |vote: &Vote| is_held_out(author(vote).prompt);
     let mut authors: Vec<(Kind, &str)> = Vec::new();
     for answer in answers {
-        if !authors.contains(&(answer.kind, answer.author)) {
-            authors.push((answer.kind, answer.author));
+        if !authors.contains(&(answer.kind, answer.author.as_str())) {
+            authors.push((answer.kind, answer.author.as_str()));
         }
     }
     let verifiers: BTreeSet<&str> = votes.iter().map(|vote| vote.verifier).collect();

@@ -68,6 +68,7 @@ fn a_calibration_runs_from_end_to_end() {
             .map(str::to_owned)
             .to_vec(),
         tokens: 16,
+        others: vec![],
     };
     let mut steps = 0;
     let report = run(&options, |_| steps += 1).expect("runs");
@@ -110,4 +111,52 @@ fn a_calibration_runs_from_end_to_end() {
 fn the_prompts_that_come_with_the_program_are_enough() {
     let prompts: Vec<&str> = PROMPTS.lines().collect();
     assert!(prompts.len() >= 20 && prompts.iter().all(|prompt| prompt.len() > 10));
+}
+
+#[test]
+fn answers_of_other_programs_are_checked_where_they_are_held_out_and_their_prompts_agree() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::fs::write(folder.path().join("tiny.gguf"), test_model::gguf()).expect("writes");
+    let model = Stack::Exact.load(folder.path()).expect("loads");
+    let prompts = ["one", "two", "three", "four"].map(str::to_owned);
+    let other = |prompt: &str, length: usize| {
+        let text = match model.text().has_template() {
+            true => model.render_chat(&[crate::ChatMessage::new("user", prompt)]),
+            false => Ok(prompt.to_owned()),
+        };
+        let mut prompt_ids = model.encode(&text.expect("renders")).expect("encodes");
+        prompt_ids.truncate(length);
+        OtherAnswer {
+            author: "another program".to_owned(),
+            prompt: prompt.to_owned(),
+            prompt_ids,
+            ids: vec![5, 9],
+        }
+    };
+    let of = |others: Vec<OtherAnswer>| {
+        let options = Options {
+            model: folder.path().to_owned(),
+            prompts: prompts.to_vec(),
+            tokens: 16,
+            others,
+        };
+        answers::of_others(&model, &options)
+    };
+    let all = usize::MAX;
+    let found = of(vec![
+        other("one", all),
+        other("two", all),
+        other("never asked", all),
+    ]);
+    let found = found.expect("agrees");
+    assert_eq!(found.len(), 1, "only the second prompt is held out");
+    assert_eq!((found[0].prompt, found[0].kind), (1, Kind::Honest));
+    assert_eq!(found[0].ids, [5, 9]);
+    let error = of(vec![other("two", 1)])
+        .expect_err("other tokens")
+        .to_string();
+    assert!(
+        error.contains("another program saw other tokens"),
+        "{error}"
+    );
 }
