@@ -8,6 +8,7 @@ pub mod account;
 pub mod admission;
 pub mod allowance;
 pub mod approve;
+pub mod arguments;
 pub mod block_codec;
 pub mod block_hash;
 pub mod block_value;
@@ -25,13 +26,14 @@ pub mod metrics;
 pub mod postings;
 pub mod rate_limit;
 pub mod refusal;
+pub mod replies;
 pub mod state;
 mod supply;
 pub mod tokens;
 pub mod transaction;
 pub mod transfer;
 
-use candid::{Nat, Principal};
+use candid::{Nat, Principal, candid_method};
 use config::{ConfigError, LedgerArgs};
 use ic_cdk::{
     api::{certified_data_set, data_certificate, msg_caller, time, trap},
@@ -133,22 +135,42 @@ fn inspect_message() {
     }
 }
 
-#[update]
+#[update(
+    decode_with = "arguments::transfer",
+    encode_with = "emc_reply::encode",
+    hidden = true
+)]
+#[candid_method(update)]
 fn icrc1_transfer(arg: TransferArg) -> Result<Nat, TransferError> {
     write(|ledger| transfer::transfer(ledger, msg_caller(), arg, time())).map(Nat::from)
 }
 
-#[update]
+#[update(
+    decode_with = "arguments::approve",
+    encode_with = "emc_reply::encode",
+    hidden = true
+)]
+#[candid_method(update)]
 fn icrc2_approve(arg: ApproveArgs) -> Result<Nat, ApproveError> {
     write(|ledger| approve::approve(ledger, msg_caller(), arg, time())).map(Nat::from)
 }
 
-#[update]
+#[update(
+    decode_with = "arguments::transfer_from",
+    encode_with = "emc_reply::encode",
+    hidden = true
+)]
+#[candid_method(update)]
 fn icrc2_transfer_from(arg: TransferFromArgs) -> Result<Nat, TransferFromError> {
     write(|ledger| transfer::transfer_from(ledger, msg_caller(), arg, time())).map(Nat::from)
 }
 
-#[query]
+#[query(
+    decode_with = "arguments::account",
+    encode_with = "replies::nat",
+    hidden = true
+)]
+#[candid_method(query)]
 fn icrc1_balance_of(account: Account) -> Nat {
     read(|ledger| ledger.balance(&account)).into()
 }
@@ -207,9 +229,20 @@ fn icrc10_supported_standards() -> Vec<Standard> {
     metadata::standards()
 }
 
-#[query]
-fn icrc3_get_blocks(ranges: Vec<GetBlocksRequest>) -> GetBlocksResult {
+/// The type of the answer, for the interface; its bytes come from the endpoint below.
+#[candid_method(query)]
+pub fn icrc3_get_blocks(ranges: Vec<GetBlocksRequest>) -> GetBlocksResult {
     read(|ledger| blocks::get_blocks(ledger, &ranges))
+}
+
+#[query(
+    name = "icrc3_get_blocks",
+    decode_with = "arguments::ranges",
+    encode_with = "std::convert::identity",
+    hidden = true
+)]
+fn reply_with_blocks(ranges: Vec<GetBlocksRequest>) -> Vec<u8> {
+    read(|ledger| blocks::reply_with_blocks(ledger, &ranges))
 }
 
 /// All blocks stay in this canister, so there are no archives.
