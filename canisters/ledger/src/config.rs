@@ -91,6 +91,8 @@ pub struct InitArgs {
     pub rate_limit: Option<RateLimit>,
     /// Who is not limited: the escrow and the registry.
     pub exempt_principals: Option<Vec<Principal>>,
+    /// The index canister, which lists the transactions of an account.
+    pub index_principal: Option<Principal>,
 }
 
 /// The settings that an upgrade changes; what is left out stays as it is.
@@ -114,6 +116,8 @@ pub struct UpgradeArgs {
     pub rate_limit: Option<RateLimit>,
     /// The new list of those who are not limited, in place of the old one.
     pub exempt_principals: Option<Vec<Principal>>,
+    /// The new index canister; the management canister, which is none, takes it away.
+    pub index_principal: Option<Principal>,
 }
 
 /// The settings as they are stored.
@@ -137,6 +141,8 @@ pub struct Config {
     pub rate_limit: RateLimit,
     /// See [`InitArgs::exempt_principals`].
     pub exempt_principals: Vec<Principal>,
+    /// See [`InitArgs::index_principal`].
+    pub index_principal: Option<Principal>,
 }
 
 /// Why settings are refused.
@@ -227,6 +233,7 @@ impl Config {
             max_memo_length: args.max_memo_length,
             rate_limit: args.rate_limit,
             exempt_principals: args.exempt_principals.clone(),
+            index_principal: args.index_principal,
         })
     }
 
@@ -242,6 +249,7 @@ impl Config {
             max_memo_length: DEFAULT_MEMO_LIMIT,
             rate_limit: RateLimit::default(),
             exempt_principals: vec![],
+            index_principal: None,
         }
     }
 
@@ -263,6 +271,7 @@ impl Config {
             max_memo_length,
             rate_limit,
             exempt_principals,
+            index_principal,
         } = args;
         let old = self.clone();
         Self {
@@ -275,6 +284,9 @@ impl Config {
             max_memo_length: max_memo_length.unwrap_or(old.max_memo_length),
             rate_limit: rate_limit.unwrap_or(old.rate_limit),
             exempt_principals: exempt_principals.unwrap_or(old.exempt_principals),
+            index_principal: index_principal
+                .or(old.index_principal)
+                .filter(|index| *index != Principal::management_canister()),
         }
         .checked()
     }

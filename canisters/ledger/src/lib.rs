@@ -1,4 +1,4 @@
-//! The EMC token: an ICRC-1, ICRC-2 and ICRC-3 ledger.
+//! The EMC token: a ledger of the standards ICRC-1, 2, 3, 10, 21, 103 and 106.
 //!
 //! This file holds the endpoints: decode, call the rule, certify, reply. Every rule is a plain function over
 //! [`state::Ledger`] that takes the caller and the time, and is tested without any network. No endpoint awaits anything.
@@ -7,6 +7,7 @@
 pub mod account;
 pub mod admission;
 pub mod allowance;
+pub mod allowance_list;
 pub mod approve;
 pub mod arguments;
 pub mod block_codec;
@@ -16,6 +17,7 @@ pub mod blocks;
 pub mod certification;
 mod commit;
 pub mod config;
+pub mod consent;
 pub mod dedup;
 pub mod events;
 pub mod http;
@@ -33,6 +35,7 @@ pub mod tokens;
 pub mod transaction;
 pub mod transfer;
 
+use allowance_list::GetAllowancesError;
 use candid::{Nat, Principal, candid_method};
 use config::{ConfigError, LedgerArgs};
 use ic_cdk::{
@@ -56,6 +59,9 @@ use icrc_ledger_types::{
         archive::{GetArchivesArgs, ICRC3ArchiveInfo},
         blocks::{GetBlocksRequest, GetBlocksResult, ICRC3DataCertificate, SupportedBlockType},
     },
+    icrc21::{errors::Icrc21Error, requests::ConsentMessageRequest, responses::ConsentInfo},
+    icrc103::get_allowances::{Allowances, GetAllowancesArgs},
+    icrc106::errors::Icrc106Error,
 };
 use metadata::Standard;
 use serde_bytes::ByteBuf;
@@ -263,6 +269,25 @@ fn icrc3_get_tip_certificate() -> Option<ICRC3DataCertificate> {
 #[query]
 fn icrc3_supported_block_types() -> Vec<SupportedBlockType> {
     metadata::block_types()
+}
+
+/// What an owner allows, page by page.
+#[query]
+fn icrc103_get_allowances(args: GetAllowancesArgs) -> Result<Allowances, GetAllowancesError> {
+    read(|ledger| allowance_list::page(ledger, msg_caller(), &args, time()))
+}
+
+#[query]
+fn icrc106_get_index_principal() -> Result<Principal, Icrc106Error> {
+    read(|ledger| ledger.config().index_principal).ok_or(Icrc106Error::IndexPrincipalNotSet)
+}
+
+/// An update, as ICRC-21 has it: what a single machine answers to a query is not to be signed.
+#[update]
+fn icrc21_canister_call_consent_message(
+    request: ConsentMessageRequest,
+) -> Result<ConsentInfo, Icrc21Error> {
+    read(|ledger| consent::message(ledger, msg_caller(), &request, time()))
 }
 
 #[query]

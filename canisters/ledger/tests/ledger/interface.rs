@@ -19,7 +19,7 @@ fn the_code_has_the_interface_that_the_did_file_promises() {
 
 #[test]
 fn clients_of_the_standards_are_served() {
-    for standard in ["ICRC-1", "ICRC-2", "ICRC-3", "ICRC-10"] {
+    for standard in ["ICRC-1", "ICRC-2", "ICRC-3", "ICRC-10", "ICRC-21"] {
         let theirs = root().join(format!("tests/data/candid/{standard}.did"));
         service_compatible(
             CandidSource::File(&root().join("candid/ledger.did")),

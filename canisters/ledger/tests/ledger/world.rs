@@ -80,6 +80,7 @@ pub fn settings() -> InitArgs {
             per_minute: 0,
         }),
         exempt_principals: None,
+        index_principal: None,
     }
 }
 
