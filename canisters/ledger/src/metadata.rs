@@ -71,6 +71,7 @@ pub fn entries(config: &Config) -> Vec<(String, MetadataValue)> {
         rate_limit: _,
         exempt_principals: _,
         index_principal,
+        total_rate_limit: _,
     } = config;
     let text = |value: &String| MetadataValue::Text(value.clone());
     let nat = |value: Nat| MetadataValue::Nat(value);

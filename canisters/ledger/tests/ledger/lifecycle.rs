@@ -163,6 +163,10 @@ fn an_upgrade_changes_every_setting() {
         }),
         exempt_principals: Some(vec![ALICE.principal()]),
         index_principal: Some(BOB.principal()),
+        total_rate_limit: Some(RateLimit {
+            burst: 7,
+            per_minute: 8,
+        }),
     };
     world
         .ledger
@@ -183,6 +187,10 @@ fn an_upgrade_changes_every_setting() {
         },
         exempt_principals: vec![ALICE.principal()],
         index_principal: Some(BOB.principal()),
+        total_rate_limit: Some(RateLimit {
+            burst: 7,
+            per_minute: 8,
+        }),
     };
     assert_eq!(world.ledger.config(), &expected);
     world

@@ -79,3 +79,52 @@ fn the_exempt_and_the_minter_are_not_limited() {
     let served = (0..10).filter(|_| world.transfer(BOB, send(ALICE, 1u8)).is_ok());
     assert_eq!(served.count(), 2);
 }
+
+/// A ledger of which all callers together get four blocks, and one more each second.
+fn small() -> World {
+    let emc = 100_000_000;
+    World::with(InitArgs {
+        initial_balances: vec![
+            (ALICE.account(), Tokens(emc + 9)),
+            (BOB.account(), Tokens(9)),
+        ],
+        transfer_fee: None,
+        total_rate_limit: Some(RateLimit {
+            burst: 4,
+            per_minute: 60,
+        }),
+        ..settings()
+    })
+}
+
+#[test]
+fn blocks_of_all_callers_together_are_limited_and_the_last_half_is_for_holders() {
+    let mut world = small();
+    let unavailable = Err(TransferError::TemporarilyUnavailable);
+    for _ in 0..3 {
+        assert!(world.transfer(BOB, send(CAROL, 1u8)).is_ok());
+    }
+    assert_eq!(world.transfer(BOB, send(CAROL, 1u8)), unavailable);
+    assert_eq!(
+        world.approve(CAROL, allow(BOB, 1u8)),
+        Err(ApproveError::TemporarilyUnavailable)
+    );
+    assert!(world.transfer(ALICE, send(CAROL, 1u8)).is_ok());
+    assert_eq!(world.transfer(ALICE, send(CAROL, 1u8)), unavailable);
+    assert!(world.transfer(MINTER, send(CAROL, 1u8)).is_ok());
+    world.now += 2 * SECOND;
+    assert!(world.transfer(BOB, send(CAROL, 1u8)).is_ok());
+}
+
+#[test]
+fn calls_that_make_no_block_take_none_from_the_others() {
+    let mut world = small();
+    for _ in 0..100 {
+        let answer = world.transfer(CAROL, send(BOB, 1u8));
+        assert!(matches!(
+            answer,
+            Err(TransferError::InsufficientFunds { .. })
+        ));
+    }
+    assert!(world.transfer(BOB, send(CAROL, 1u8)).is_ok());
+}

@@ -81,6 +81,7 @@ pub fn settings() -> InitArgs {
         }),
         exempt_principals: None,
         index_principal: None,
+        total_rate_limit: None,
     }
 }
 
