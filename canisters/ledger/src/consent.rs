@@ -1,6 +1,6 @@
 //! ICRC-21: what a wallet shows its user before he signs a call, in words that this ledger answers for.
 //!
-//! The wording is that of the ICRC-21 working group's examples, in English. A message is a list of [`Line`]s, written
+//! The wording is that of the ICRC-21 working group's examples, in English. A message is a list of lines, written
 //! either as Markdown (generic display) or as fields (fields display). Text that strangers choose (a memo) is shown only
 //! where it cannot pass for something else. A call that is sure to be refused gets an error instead of a message.
 

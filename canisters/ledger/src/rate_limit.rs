@@ -116,7 +116,7 @@ impl RateLimiter {
         }
         self.sweep(limit, now);
         let room = self.buckets.len() < MAX_CALLERS;
-        let allowed = match self.buckets.get_mut(&caller) {
+        match self.buckets.get_mut(&caller) {
             Some(bucket) => {
                 *bucket = bucket.refilled(limit, now);
                 bucket.take()
@@ -135,8 +135,7 @@ impl RateLimiter {
                 );
                 self.shared.insert(bucket).take()
             }
-        };
-        allowed
+        }
     }
 
     /// Whether there is room for another block.
