@@ -10,6 +10,7 @@ use icrc_ledger_types::{
     icrc1::transfer::TransferError,
     icrc2::{approve::ApproveError, transfer_from::TransferFromError},
 };
+use proptest::prelude::*;
 
 fn limited() -> World {
     World::with(InitArgs {
@@ -78,6 +79,25 @@ fn the_exempt_and_the_minter_are_not_limited() {
         .expect("the setting is good");
     let served = (0..10).filter(|_| world.transfer(BOB, send(ALICE, 1u8)).is_ok());
     assert_eq!(served.count(), 2);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn no_flood_makes_more_blocks_than_the_bucket_of_all_holds(
+        calls in prop::collection::vec((1u8..4, 1u8..40, 0u64..3 * SECOND), 0..60)
+    ) {
+        let mut world = small();
+        let before = world.ledger.log_length();
+        for (caller, to, wait) in calls {
+            world.now += wait;
+            let _ = world.transfer(Caller(caller), send(CAROL.subaccount(to), 1u8));
+            let _ = world.approve(Caller(caller), allow(BOB.subaccount(to), 1u8));
+        }
+        let made = world.ledger.log_length() - before;
+        prop_assert!(made <= 4 + (world.now - START) / SECOND);
+    }
 }
 
 /// A ledger of which all callers together get four blocks, and one more each second.
