@@ -1,5 +1,6 @@
 //! The quick way and `candid` give the same, whatever the bytes are.
 
+use super::table::{Entry, OPT, RECORD, VEC};
 use super::*;
 use candid::{Encode, encode_one};
 use icrc_ledger_types::icrc1::transfer::TransferArg;
