@@ -17,8 +17,8 @@ use std::ops::Bound;
 
 /// The most allowances on a page: `icrc103:max_take_value`.
 pub const MAX_TAKE: u64 = 500;
-/// The most entries that a page looks at; reading one takes some 20,000 instructions, and a query has 5,000 million.
-const MAX_SEEN: usize = 20_000;
+/// The most entries that a page looks at; passing one by takes some 5,000 instructions, and a query has 5,000 million.
+const MAX_SEEN: usize = 100_000;
 
 /// Why there is no page. ICRC-103 has `AccessDenied` as well, which a ledger with public allowances never answers.
 #[derive(CandidType, Deserialize, Clone, Debug, PartialEq, Eq)]

@@ -1,9 +1,9 @@
 //! Reads the arguments of the calls that are made all the time, straight from their bytes.
 //!
-//! `candid` takes 150,000 instructions and more for what these calls are given, most of them to compare types. Here only
-//! what nearly every client sends is read: a table of exactly the types that the interface has, in whatever order, and
-//! then the values. Everything else, right or wrong (a field more or less, another type, a number beyond 128 bits), is
-//! left to `candid`, so that it is accepted or rejected as ever. Property tests hold the two against each other.
+//! Comparing types would take `candid` a large part of such a call (`docs/benchmarks.md`). Here only what nearly every
+//! client sends is read: a table of exactly the types that the interface has, in whatever order, and then
+//! the values. Everything else, right or wrong (a field more or less, another type, a number beyond 128 bits), is left to
+//! `candid`, so that it is accepted or rejected as ever. Property tests hold the two against each other.
 //!
 //! ```text
 //! | "DIDL" | number of types: 1 | types | 1 argument | its type | value |
