@@ -35,6 +35,8 @@ pub fn run(paths: &Paths, program: &str, build: Build, arguments: &[String]) -> 
         "emc",
         "-p",
         "emc-devnet",
+        "-p",
+        "emc-ledger-past",
     ]);
     if build == Build::Release {
         cargo_build.arg("--release");

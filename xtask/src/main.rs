@@ -35,7 +35,7 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
-    /// Figures, a line each: what the main job, the escrow's calls, pictures or text cost in time, instructions and memory
+    /// Figures, a line each: what the main job, the escrow's and the ledger's calls, pictures or text cost in time, instructions and memory
     Bench {
         /// What to measure
         subject: Subject,
@@ -82,6 +82,8 @@ enum Subject {
     Main,
     /// The escrow: instructions of every call after a thousand jobs and after a million, jobs a second, bytes kept
     Escrow,
+    /// The ledger: instructions of its calls and of an upgrade at a thousand accounts and at a million, bytes kept
+    Ledger,
     /// Pictures: seconds a step and peak memory, beside diffusers in turn
     Diffusion,
     /// Text: tokens a second, loading and peak memory, beside llama.cpp and transformers in turn
@@ -155,6 +157,7 @@ fn run() -> Result<()> {
             match subject {
                 Subject::Main => demo::run(&paths, "emc-bench", build, &arguments),
                 Subject::Escrow => demo::run(&paths, "emc-bench-escrow", build, &arguments),
+                Subject::Ledger => demo::run(&paths, "emc-bench-ledger", build, &arguments),
                 Subject::Diffusion => example::run(&paths, "bench_diffusion", build, &arguments),
                 Subject::Llm => example::run(&paths, "bench_llm", build, &arguments),
             }

@@ -1,9 +1,13 @@
 //! Who may write at all, and how often: asked before anything else is looked at.
 
-use crate::{refusal::Refusal, state::Ledger};
+use crate::{
+    rate_limit::{RESERVED_FOR, Room},
+    refusal::Refusal,
+    state::Ledger,
+};
 use candid::Principal;
 use icrc_ledger_types::{
-    icrc1::transfer::TransferError,
+    icrc1::{account::Account, transfer::TransferError},
     icrc2::{approve::ApproveError, transfer_from::TransferFromError},
 };
 
@@ -15,23 +19,50 @@ pub const MAX_ARGUMENT_BYTES: usize = 4_096;
 pub enum Denied {
     /// For good.
     Refused(Refusal),
-    /// For now: the caller's bucket is empty. Try again later.
+    /// For now: the caller's bucket is empty, or that of all. Try again later.
     Throttled,
 }
 
-/// Admits a write by this caller and takes one token from his bucket.
-pub fn admit(ledger: &mut Ledger, caller: Principal, now: u64) -> Result<(), Denied> {
+/// A write that may go on.
+#[must_use]
+pub struct Admitted {
+    limited: bool,
+}
+
+/// Admits a write by this caller, paid for by this account, and takes one token from the caller's bucket.
+pub fn admit(
+    ledger: &mut Ledger,
+    caller: Principal,
+    payer: &Account,
+    now: u64,
+) -> Result<Admitted, Denied> {
     if caller == Principal::anonymous() {
         return Err(Denied::Refused(Refusal::Anonymous));
     }
     let config = ledger.config.get();
     if config.exempt_principals.contains(&caller) || config.minting_account.owner == caller {
-        return Ok(());
+        return Ok(Admitted { limited: false });
     }
-    if ledger.limiter.take(config.rate_limit, caller, now) {
-        Ok(())
+    let admitted = ledger.limiter.take(config.rate_limit, caller, now)
+        && match ledger.limiter.room(config.total_rate_limit(), now) {
+            Room::ForAll => true,
+            Room::ForHolders => ledger.balance(payer) >= RESERVED_FOR,
+            Room::None => false,
+        };
+    if admitted {
+        Ok(Admitted { limited: true })
     } else {
+        ledger.limiter.count_throttled();
         Err(Denied::Throttled)
+    }
+}
+
+impl Admitted {
+    /// Counts the block that the write has made.
+    pub fn has_made_a_block(self, ledger: &mut Ledger) {
+        if self.limited {
+            ledger.limiter.fill();
+        }
     }
 }
 

@@ -80,11 +80,19 @@ pub(crate) fn prune(ledger: &mut Ledger, now: u64) {
     }
 }
 
-fn pair(from: &Account, spender: &Account) -> PairKey {
+/// The key of what `spender` may take from `from`.
+pub(crate) fn pair(from: &Account, spender: &Account) -> PairKey {
     let mut key = [0; 2 * AccountKey::WIDTH];
     key[..AccountKey::WIDTH].copy_from_slice(AccountKey::from(from).as_bytes());
     key[AccountKey::WIDTH..].copy_from_slice(AccountKey::from(spender).as_bytes());
     key
+}
+
+/// The account and the spender of a key.
+pub(crate) fn parties(pair: &PairKey) -> (Account, Account) {
+    let (from, spender) = pair.split_at(AccountKey::WIDTH);
+    let account = |bytes: &[u8]| AccountKey::from_bytes(Cow::Borrowed(bytes)).account();
+    (account(from), account(spender))
 }
 
 fn expiration(end: u64, pair: &PairKey) -> ExpirationKey {

@@ -34,12 +34,12 @@ pub fn approve(
     arg: ApproveArgs,
     now: u64,
 ) -> Result<BlockIndex, ApproveError> {
-    admission::admit(ledger, caller, now)?;
-    let config = ledger.config();
     let from = Account {
         owner: caller,
         subaccount: arg.from_subaccount,
     };
+    let admitted = admission::admit(ledger, caller, &from, now)?;
+    let config = ledger.config();
     let spender = arg.spender;
     if spender.owner == caller {
         return Err(Refusal::SelfApproval.into());
@@ -117,7 +117,9 @@ pub fn approve(
         fee,
         held,
     };
-    Ok(commit(ledger, checked, now))
+    let block = commit(ledger, checked, now);
+    admitted.has_made_a_block(ledger);
+    Ok(block)
 }
 
 impl From<BadTime> for ApproveError {

@@ -143,6 +143,13 @@ fn hash_nat(nat: u128) -> Hash {
 pub fn leb128(mut nat: u128) -> ([u8; 19], usize) {
     let mut bytes = [0; 19];
     let mut length = 0;
+    // Nearly all numbers fit 64 bits, whose arithmetic is cheaper.
+    while nat > u128::from(u64::MAX) {
+        bytes[length] = nat as u8 | 0x80;
+        nat >>= 7;
+        length += 1;
+    }
+    let mut nat = nat as u64;
     loop {
         bytes[length] = nat as u8 & 0x7f;
         nat >>= 7;

@@ -2,65 +2,97 @@
 //!
 //! These blocks carry no `btype`: the standard forbids it for them and infers their type (1mint, 1burn, 1xfer, 2xfer,
 //! 2approve) from `tx.op` and `tx.spender`. The fee stands at the top only where the caller did not name it in `tx`.
+//! [`parts`] is the one place that says what is in a block; a value is made of it, and so is a reply, without a value.
 
-use crate::{blocks::Block, tokens::Tokens, transaction::Transaction};
+use crate::{blocks::Block, transaction::Transaction};
 use candid::Nat;
 use icrc_ledger_types::{icrc::generic_value::ICRC3Value as Value, icrc1::account::Account};
 use serde_bytes::ByteBuf;
-use std::collections::BTreeMap;
+
+/// What stands behind a key of a block.
+#[derive(Clone, Copy, Debug)]
+pub enum Part<'a> {
+    /// A blob.
+    Blob(&'a [u8]),
+    /// A text.
+    Text(&'static str),
+    /// A number: an amount, or a time in nanoseconds since 1970.
+    Nat(u128),
+    /// An array of one or two blobs: the owner, and the subaccount where one was given.
+    Account(&'a Account),
+    /// The map of the transaction.
+    Transaction(&'a Transaction),
+}
+
+/// Keys with what stands behind them, in the order of the keys, and gaps where nothing does.
+pub type Parts<'a, const N: usize> = [Option<(&'static str, Part<'a>)>; N];
+
+/// The parts of a block.
+pub fn parts(block: &Block) -> Parts<'_, 4> {
+    [
+        block.fee.map(|fee| ("fee", Part::Nat(fee.0))),
+        block
+            .parent
+            .as_ref()
+            .map(|hash| ("phash", Part::Blob(hash))),
+        Some(("ts", Part::Nat(block.timestamp.into()))),
+        Some(("tx", Part::Transaction(&block.transaction))),
+    ]
+}
+
+/// The parts of a block's transaction.
+pub fn transaction_parts(transaction: &Transaction) -> Parts<'_, 10> {
+    let fields = transaction.operation.fields();
+    let time = |time: u64| Part::Nat(time.into());
+    [
+        Some(("amt", Part::Nat(fields.amount.0))),
+        fields
+            .expected_allowance
+            .map(|amount| ("expected_allowance", Part::Nat(amount.0))),
+        fields.expires_at.map(|end| ("expires_at", time(end))),
+        fields.fee.map(|fee| ("fee", Part::Nat(fee.0))),
+        fields.from.map(|account| ("from", Part::Account(account))),
+        transaction
+            .memo
+            .as_deref()
+            .map(|memo| ("memo", Part::Blob(memo))),
+        Some(("op", Part::Text(transaction.operation.name()))),
+        fields
+            .spender
+            .map(|account| ("spender", Part::Account(account))),
+        fields.to.map(|account| ("to", Part::Account(account))),
+        transaction.created_at_time.map(|at| ("ts", time(at))),
+    ]
+}
 
 /// The block as an ICRC-3 value.
 pub fn of_block(block: &Block) -> Value {
-    let mut map = BTreeMap::new();
-    if let Some(parent) = &block.parent {
-        map.insert("phash".to_string(), blob(parent));
-    }
-    if let Some(fee) = block.fee {
-        map.insert("fee".to_string(), nat(fee));
-    }
-    map.insert("ts".to_string(), time(block.timestamp));
-    map.insert("tx".to_string(), of_transaction(&block.transaction));
-    Value::Map(map)
+    map(parts(block))
 }
 
-fn of_transaction(transaction: &Transaction) -> Value {
-    let fields = transaction.operation.fields();
-    let mut map = BTreeMap::new();
-    map.insert(
-        "op".to_string(),
-        Value::Text(transaction.operation.name().to_string()),
-    );
-    let mut put = |key: &str, value: Option<Value>| {
-        if let Some(value) = value {
-            map.insert(key.to_string(), value);
+fn map<const N: usize>(parts: Parts<'_, N>) -> Value {
+    let entries = parts.into_iter().flatten();
+    Value::Map(
+        entries
+            .map(|(key, part)| (key.to_string(), value(part)))
+            .collect(),
+    )
+}
+
+fn value(part: Part<'_>) -> Value {
+    let blob = |bytes: &[u8]| Value::Blob(ByteBuf::from(bytes));
+    match part {
+        Part::Blob(bytes) => blob(bytes),
+        Part::Text(text) => Value::Text(text.to_string()),
+        Part::Nat(number) => Value::Nat(Nat::from(number)),
+        Part::Account(Account { owner, subaccount }) => {
+            let subaccount = subaccount.as_ref().map(|bytes| blob(bytes));
+            Value::Array(
+                std::iter::once(blob(owner.as_slice()))
+                    .chain(subaccount)
+                    .collect(),
+            )
         }
-    };
-    put("amt", Some(nat(fields.amount)));
-    put("from", fields.from.map(account));
-    put("to", fields.to.map(account));
-    put("spender", fields.spender.map(account));
-    put("fee", fields.fee.map(nat));
-    put("expected_allowance", fields.expected_allowance.map(nat));
-    put("expires_at", fields.expires_at.map(time));
-    put("ts", transaction.created_at_time.map(time));
-    put("memo", transaction.memo.as_deref().map(blob));
-    Value::Map(map)
-}
-
-fn account(account: &Account) -> Value {
-    let owner = blob(account.owner.as_slice());
-    let subaccount = account.subaccount.as_ref().map(|bytes| blob(bytes));
-    Value::Array(std::iter::once(owner).chain(subaccount).collect())
-}
-
-fn blob(bytes: &[u8]) -> Value {
-    Value::Blob(ByteBuf::from(bytes))
-}
-
-fn nat(tokens: Tokens) -> Value {
-    Value::Nat(tokens.into())
-}
-
-fn time(nanoseconds: u64) -> Value {
-    Value::Nat(Nat::from(nanoseconds))
+        Part::Transaction(transaction) => map(transaction_parts(transaction)),
+    }
 }

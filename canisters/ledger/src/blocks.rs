@@ -1,7 +1,7 @@
 //! The block log: append-only, each block holding the hash of the one before.
 
 use crate::{
-    block_codec, block_hash::Hash, block_value, state::Ledger, tokens::Tokens,
+    block_codec, block_hash::Hash, block_value, replies, state::Ledger, tokens::Tokens,
     transaction::Transaction,
 };
 use candid::Nat;
@@ -48,8 +48,29 @@ impl Storable for Block {
 ///
 /// What does not exist is left out. With no ranges it tells the log's length at next to no cost.
 pub fn get_blocks(ledger: &Ledger, ranges: &[GetBlocksRequest]) -> GetBlocksResult {
+    let mut blocks = vec![];
+    for_each(ledger, ranges, |index, block| {
+        blocks.push(BlockWithId {
+            id: Nat::from(index),
+            block: block_value::of_block(&block),
+        });
+    });
+    GetBlocksResult {
+        log_length: Nat::from(ledger.blocks.len()),
+        blocks,
+        archived_blocks: vec![],
+    }
+}
+
+/// The same as the bytes of a reply.
+pub fn reply_with_blocks(ledger: &Ledger, ranges: &[GetBlocksRequest]) -> Vec<u8> {
+    let mut reply = replies::Blocks::new(ledger.blocks.len());
+    for_each(ledger, ranges, |index, block| reply.add(index, &block));
+    reply.finish()
+}
+
+fn for_each(ledger: &Ledger, ranges: &[GetBlocksRequest], mut show: impl FnMut(BlockIndex, Block)) {
     let log_length = ledger.blocks.len();
-    let mut blocks = Vec::new();
     let mut room = MAX_BLOCKS_PER_ANSWER;
     for range in ranges {
         if room == 0 {
@@ -60,21 +81,13 @@ pub fn get_blocks(ledger: &Ledger, ranges: &[GetBlocksRequest]) -> GetBlocksResu
             .saturating_add(clamp(&range.length).min(room))
             .min(log_length);
         for index in start..end {
-            let block = ledger
-                .blocks
-                .get(index)
-                .expect("every index below the length has a block");
-            blocks.push(BlockWithId {
-                id: Nat::from(index),
-                block: block_value::of_block(&block),
-            });
+            let block = ledger.blocks.get(index);
+            show(
+                index,
+                block.expect("every index below the length has a block"),
+            );
         }
         room -= end.saturating_sub(start);
-    }
-    GetBlocksResult {
-        log_length: Nat::from(log_length),
-        blocks,
-        archived_blocks: vec![],
     }
 }
 

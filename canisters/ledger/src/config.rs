@@ -3,7 +3,10 @@
 //! Both are given as one Candid variant, so that the wrong one is refused instead of being read as something else.
 //! Stored as Candid: a field added later must be optional, so that what an older version wrote can be read.
 
-use crate::{rate_limit::RateLimit, tokens::Tokens};
+use crate::{
+    rate_limit::{DEFAULT_TOTAL, RateLimit},
+    tokens::Tokens,
+};
 use candid::{CandidType, Deserialize, Principal};
 use ic_stable_structures::{Storable, storable::Bound};
 use icrc_ledger_types::icrc1::account::Account;
@@ -91,6 +94,10 @@ pub struct InitArgs {
     pub rate_limit: Option<RateLimit>,
     /// Who is not limited: the escrow and the registry.
     pub exempt_principals: Option<Vec<Principal>>,
+    /// The index canister, which lists the transactions of an account.
+    pub index_principal: Option<Principal>,
+    /// How many blocks all callers together may make; it bounds what storage grows by.
+    pub total_rate_limit: Option<RateLimit>,
 }
 
 /// The settings that an upgrade changes; what is left out stays as it is.
@@ -114,6 +121,10 @@ pub struct UpgradeArgs {
     pub rate_limit: Option<RateLimit>,
     /// The new list of those who are not limited, in place of the old one.
     pub exempt_principals: Option<Vec<Principal>>,
+    /// The new index canister; the management canister, which is none, takes it away.
+    pub index_principal: Option<Principal>,
+    /// The new limit on the blocks of all callers.
+    pub total_rate_limit: Option<RateLimit>,
 }
 
 /// The settings as they are stored.
@@ -137,6 +148,10 @@ pub struct Config {
     pub rate_limit: RateLimit,
     /// See [`InitArgs::exempt_principals`].
     pub exempt_principals: Vec<Principal>,
+    /// See [`InitArgs::index_principal`].
+    pub index_principal: Option<Principal>,
+    /// See [`InitArgs::total_rate_limit`] and [`Config::total_rate_limit`].
+    pub total_rate_limit: Option<RateLimit>,
 }
 
 /// Why settings are refused.
@@ -227,6 +242,8 @@ impl Config {
             max_memo_length: args.max_memo_length,
             rate_limit: args.rate_limit,
             exempt_principals: args.exempt_principals.clone(),
+            index_principal: args.index_principal,
+            total_rate_limit: args.total_rate_limit,
         })
     }
 
@@ -242,7 +259,14 @@ impl Config {
             max_memo_length: DEFAULT_MEMO_LIMIT,
             rate_limit: RateLimit::default(),
             exempt_principals: vec![],
+            index_principal: None,
+            total_rate_limit: None,
         }
+    }
+
+    /// How many blocks all callers together may make.
+    pub fn total_rate_limit(&self) -> RateLimit {
+        self.total_rate_limit.unwrap_or(DEFAULT_TOTAL)
     }
 
     /// The settings after an upgrade, checked; whether supply and balances allow them is the caller's to check.
@@ -263,6 +287,8 @@ impl Config {
             max_memo_length,
             rate_limit,
             exempt_principals,
+            index_principal,
+            total_rate_limit,
         } = args;
         let old = self.clone();
         Self {
@@ -275,6 +301,10 @@ impl Config {
             max_memo_length: max_memo_length.unwrap_or(old.max_memo_length),
             rate_limit: rate_limit.unwrap_or(old.rate_limit),
             exempt_principals: exempt_principals.unwrap_or(old.exempt_principals),
+            index_principal: index_principal
+                .or(old.index_principal)
+                .filter(|index| *index != Principal::management_canister()),
+            total_rate_limit: total_rate_limit.or(old.total_rate_limit),
         }
         .checked()
     }

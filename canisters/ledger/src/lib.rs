@@ -1,4 +1,4 @@
-//! The EMC token: an ICRC-1, ICRC-2 and ICRC-3 ledger.
+//! The EMC token: a ledger of the standards ICRC-1, 2, 3, 10, 21, 103 and 106.
 //!
 //! This file holds the endpoints: decode, call the rule, certify, reply. Every rule is a plain function over
 //! [`state::Ledger`] that takes the caller and the time, and is tested without any network. No endpoint awaits anything.
@@ -7,7 +7,9 @@
 pub mod account;
 pub mod admission;
 pub mod allowance;
+pub mod allowance_list;
 pub mod approve;
+pub mod arguments;
 pub mod block_codec;
 pub mod block_hash;
 pub mod block_value;
@@ -15,6 +17,7 @@ pub mod blocks;
 pub mod certification;
 mod commit;
 pub mod config;
+pub mod consent;
 pub mod dedup;
 pub mod events;
 pub mod http;
@@ -25,13 +28,15 @@ pub mod metrics;
 pub mod postings;
 pub mod rate_limit;
 pub mod refusal;
+pub mod replies;
 pub mod state;
 mod supply;
 pub mod tokens;
 pub mod transaction;
 pub mod transfer;
 
-use candid::{Nat, Principal};
+use allowance_list::GetAllowancesError;
+use candid::{Nat, Principal, candid_method};
 use config::{ConfigError, LedgerArgs};
 use ic_cdk::{
     api::{certified_data_set, data_certificate, msg_caller, time, trap},
@@ -54,6 +59,9 @@ use icrc_ledger_types::{
         archive::{GetArchivesArgs, ICRC3ArchiveInfo},
         blocks::{GetBlocksRequest, GetBlocksResult, ICRC3DataCertificate, SupportedBlockType},
     },
+    icrc21::{errors::Icrc21Error, requests::ConsentMessageRequest, responses::ConsentInfo},
+    icrc103::get_allowances::{Allowances, GetAllowancesArgs},
+    icrc106::errors::Icrc106Error,
 };
 use metadata::Standard;
 use serde_bytes::ByteBuf;
@@ -133,22 +141,42 @@ fn inspect_message() {
     }
 }
 
-#[update]
+#[update(
+    decode_with = "arguments::transfer",
+    encode_with = "emc_reply::encode",
+    hidden = true
+)]
+#[candid_method(update)]
 fn icrc1_transfer(arg: TransferArg) -> Result<Nat, TransferError> {
     write(|ledger| transfer::transfer(ledger, msg_caller(), arg, time())).map(Nat::from)
 }
 
-#[update]
+#[update(
+    decode_with = "arguments::approve",
+    encode_with = "emc_reply::encode",
+    hidden = true
+)]
+#[candid_method(update)]
 fn icrc2_approve(arg: ApproveArgs) -> Result<Nat, ApproveError> {
     write(|ledger| approve::approve(ledger, msg_caller(), arg, time())).map(Nat::from)
 }
 
-#[update]
+#[update(
+    decode_with = "arguments::transfer_from",
+    encode_with = "emc_reply::encode",
+    hidden = true
+)]
+#[candid_method(update)]
 fn icrc2_transfer_from(arg: TransferFromArgs) -> Result<Nat, TransferFromError> {
     write(|ledger| transfer::transfer_from(ledger, msg_caller(), arg, time())).map(Nat::from)
 }
 
-#[query]
+#[query(
+    decode_with = "arguments::account",
+    encode_with = "replies::nat",
+    hidden = true
+)]
+#[candid_method(query)]
 fn icrc1_balance_of(account: Account) -> Nat {
     read(|ledger| ledger.balance(&account)).into()
 }
@@ -207,9 +235,20 @@ fn icrc10_supported_standards() -> Vec<Standard> {
     metadata::standards()
 }
 
-#[query]
-fn icrc3_get_blocks(ranges: Vec<GetBlocksRequest>) -> GetBlocksResult {
+/// The type of the answer, for the interface; its bytes come from the endpoint below.
+#[candid_method(query)]
+pub fn icrc3_get_blocks(ranges: Vec<GetBlocksRequest>) -> GetBlocksResult {
     read(|ledger| blocks::get_blocks(ledger, &ranges))
+}
+
+#[query(
+    name = "icrc3_get_blocks",
+    decode_with = "arguments::ranges",
+    encode_with = "std::convert::identity",
+    hidden = true
+)]
+fn reply_with_blocks(ranges: Vec<GetBlocksRequest>) -> Vec<u8> {
+    read(|ledger| blocks::reply_with_blocks(ledger, &ranges))
 }
 
 /// All blocks stay in this canister, so there are no archives.
@@ -230,6 +269,25 @@ fn icrc3_get_tip_certificate() -> Option<ICRC3DataCertificate> {
 #[query]
 fn icrc3_supported_block_types() -> Vec<SupportedBlockType> {
     metadata::block_types()
+}
+
+/// What an owner allows, page by page.
+#[query]
+fn icrc103_get_allowances(args: GetAllowancesArgs) -> Result<Allowances, GetAllowancesError> {
+    read(|ledger| allowance_list::page(ledger, msg_caller(), &args, time()))
+}
+
+#[query]
+fn icrc106_get_index_principal() -> Result<Principal, Icrc106Error> {
+    read(|ledger| ledger.config().index_principal).ok_or(Icrc106Error::IndexPrincipalNotSet)
+}
+
+/// An update, as ICRC-21 has it: what a single machine answers to a query is not to be signed.
+#[update]
+fn icrc21_canister_call_consent_message(
+    request: ConsentMessageRequest,
+) -> Result<ConsentInfo, Icrc21Error> {
+    read(|ledger| consent::message(ledger, msg_caller(), &request, time()))
 }
 
 #[query]

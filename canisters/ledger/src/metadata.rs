@@ -1,6 +1,7 @@
 //! What the ledger says about itself: name, fee, limits, and the standards that it follows.
 
 use crate::{
+    allowance_list::MAX_TAKE,
     config::{Config, DECIMALS},
     tokens::Tokens,
 };
@@ -20,19 +21,23 @@ pub struct Standard {
 
 /// The standards of `icrc1_supported_standards` and `icrc10_supported_standards`.
 pub fn standards() -> Vec<Standard> {
-    let icrc1_repository = |name: &str| Standard {
-        name: name.to_string(),
-        url: format!("https://github.com/dfinity/ICRC-1/tree/main/standards/{name}"),
-    };
-    vec![
-        icrc1_repository("ICRC-1"),
-        icrc1_repository("ICRC-2"),
-        icrc1_repository("ICRC-3"),
-        Standard {
-            name: "ICRC-10".to_string(),
-            url: "https://github.com/dfinity/ICRC/blob/main/ICRCs/ICRC-10/ICRC-10.md".to_string(),
-        },
+    let icrc1 = "https://github.com/dfinity/ICRC-1/tree/main/standards";
+    let icrc = "https://github.com/dfinity/ICRC/blob/main/ICRCs";
+    // With the addresses that the standards themselves lay down.
+    [
+        ("ICRC-1", format!("{icrc1}/ICRC-1")),
+        ("ICRC-2", format!("{icrc1}/ICRC-2")),
+        ("ICRC-3", format!("{icrc1}/ICRC-3")),
+        ("ICRC-10", format!("{icrc}/ICRC-10/ICRC-10.md")),
+        ("ICRC-21", format!("{icrc}/ICRC-21/ICRC-21.md")),
+        ("ICRC-103", format!("{icrc}/ICRC-103")),
+        ("ICRC-106", format!("{icrc}/ICRC-106")),
     ]
+    .map(|(name, url)| Standard {
+        name: name.to_string(),
+        url,
+    })
+    .into()
 }
 
 /// The types of block that the log can hold, under the names by which ICRC-3 announces them.
@@ -65,6 +70,8 @@ pub fn entries(config: &Config) -> Vec<(String, MetadataValue)> {
         max_memo_length,
         rate_limit: _,
         exempt_principals: _,
+        index_principal,
+        total_rate_limit: _,
     } = config;
     let text = |value: &String| MetadataValue::Text(value.clone());
     let nat = |value: Nat| MetadataValue::Nat(value);
@@ -75,8 +82,12 @@ pub fn entries(config: &Config) -> Vec<(String, MetadataValue)> {
         ("icrc1:fee", nat((*transfer_fee).into())),
         ("icrc1:max_memo_length", nat((*max_memo_length).into())),
         ("emc:max_supply", nat((*max_supply).into())),
+        ("icrc103:public_allowances", text(&"true".to_string())),
+        ("icrc103:max_take_value", nat(MAX_TAKE.into())),
     ];
     entries.extend(logo.as_ref().map(|logo| ("icrc1:logo", text(logo))));
+    let index = index_principal.map(|index| MetadataValue::Text(index.to_text()));
+    entries.extend(index.map(|index| ("icrc106:index_principal", index)));
     entries
         .into_iter()
         .map(|(key, value)| (key.to_string(), value))

@@ -1,9 +1,14 @@
-//! A token bucket per caller, in bounded memory: calls cost their callers nothing, so a flood must be slowed otherwise.
+//! Token buckets, in bounded memory: calls cost their callers nothing, so a flood must be slowed otherwise. One for each
+//! caller, of calls, and one for all callers together, of blocks.
 //!
 //! A full bucket is the same as none, so buckets that have filled up again are forgotten without loss. When the table is
 //! full of buckets that have not, callers who are not in it share one bucket, so that a flood from many principals slows
 //! the strangers among themselves and not those who are known. Lives on the heap: an upgrade fills every bucket.
+//!
+//! Principals cost nothing either, so what bounds the growth of storage is the bucket of all. While it is less than half
+//! full, the rest is kept for accounts that hold at least [`RESERVED_FOR`]: a flood of dust slows other dust, not them.
 
+use crate::tokens::Tokens;
 use candid::{CandidType, Deserialize, Principal};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -12,8 +17,16 @@ const MAX_CALLERS: usize = 20_000;
 /// How many buckets are looked at per call, to forget those that are full.
 const SWEPT_PER_CALL: usize = 2;
 const MINUTE: u128 = 60 * 1_000_000_000;
+/// What an account must hold to be served from the second half of the bucket of all: 1 EMC.
+pub const RESERVED_FOR: Tokens = Tokens(100_000_000);
 
-/// How often one caller may write. The minting account's owner and the exempt principals are not limited.
+/// How many blocks all callers together may make where the settings do not say: 100 a second in the long run.
+pub const DEFAULT_TOTAL: RateLimit = RateLimit {
+    burst: 100_000,
+    per_minute: 6_000,
+};
+
+/// How often somebody may write. The minting account's owner and the exempt principals are not limited.
 #[derive(CandidType, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimit {
     /// How many writes at once; 0 switches the limit off.
@@ -79,7 +92,20 @@ pub struct RateLimiter {
     sweep: VecDeque<Principal>,
     /// The bucket of those who find no room.
     shared: Option<Bucket>,
+    /// The bucket of all, of blocks.
+    total: Option<Bucket>,
     throttled: u64,
+}
+
+/// How full the bucket of all is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// At least half full: anybody may make a block.
+    ForAll,
+    /// Less than half full: only who holds [`RESERVED_FOR`] may.
+    ForHolders,
+    /// Empty.
+    None,
 }
 
 impl RateLimiter {
@@ -90,7 +116,7 @@ impl RateLimiter {
         }
         self.sweep(limit, now);
         let room = self.buckets.len() < MAX_CALLERS;
-        let allowed = match self.buckets.get_mut(&caller) {
+        match self.buckets.get_mut(&caller) {
             Some(bucket) => {
                 *bucket = bucket.refilled(limit, now);
                 bucket.take()
@@ -109,9 +135,38 @@ impl RateLimiter {
                 );
                 self.shared.insert(bucket).take()
             }
-        };
-        self.throttled += u64::from(!allowed);
-        allowed
+        }
+    }
+
+    /// Whether there is room for another block.
+    pub fn room(&mut self, limit: RateLimit, now: u64) -> Room {
+        if limit.burst == 0 {
+            return Room::ForAll;
+        }
+        let bucket = self.total.map_or_else(
+            || Bucket::full(limit, now),
+            |bucket| bucket.refilled(limit, now),
+        );
+        let Bucket { parts, .. } = *self.total.insert(bucket);
+        if parts < MINUTE {
+            Room::None
+        } else if parts < Bucket::full(limit, now).parts / 2 {
+            Room::ForHolders
+        } else {
+            Room::ForAll
+        }
+    }
+
+    /// Notes that a block was made for which there was [`RateLimiter::room`].
+    pub fn fill(&mut self) {
+        if let Some(bucket) = &mut self.total {
+            bucket.take();
+        }
+    }
+
+    /// Notes that a caller was turned away.
+    pub fn count_throttled(&mut self) {
+        self.throttled += 1;
     }
 
     /// How many callers have a bucket that is not known to be full.
@@ -173,7 +228,6 @@ mod tests {
         let mut limiter = RateLimiter::default();
         while limiter.take(LIMIT, caller(1), 0) {}
         assert!(limiter.take(LIMIT, caller(2), 0));
-        assert_eq!(limiter.throttled(), 1);
     }
 
     #[test]
@@ -199,6 +253,26 @@ mod tests {
             limiter.take(LIMIT, caller(5), 0),
             "who is known is not slowed"
         );
+    }
+
+    #[test]
+    fn the_second_half_of_the_bucket_of_all_is_for_holders() {
+        let mut limiter = RateLimiter::default();
+        let limit = RateLimit {
+            burst: 4,
+            per_minute: 60,
+        };
+        let mut seen = vec![];
+        for _ in 0..5 {
+            seen.push(limiter.room(limit, 0));
+            limiter.fill();
+        }
+        use Room::{ForAll, ForHolders};
+        assert_eq!(seen, [ForAll, ForAll, ForAll, ForHolders, Room::None]);
+        assert_eq!(limiter.room(limit, SECOND), ForHolders);
+        assert_eq!(limiter.room(limit, 2 * SECOND), ForAll);
+        let off = RateLimit { burst: 0, ..limit };
+        assert_eq!(limiter.room(off, 0), ForAll);
     }
 
     #[test]

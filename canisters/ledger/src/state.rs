@@ -27,7 +27,7 @@ use crate::{
 };
 use candid::Principal;
 use ic_stable_structures::{
-    BTreeMap, Cell, DefaultMemoryImpl, Log, Storable,
+    BTreeMap, Cell, DefaultMemoryImpl, Log, Memory as _, Storable,
     memory_manager::{MemoryId, MemoryManager, VirtualMemory},
     storable::Bound,
 };
@@ -45,6 +45,23 @@ const EXPIRATIONS: MemoryId = MemoryId::new(4);
 const RECENT: MemoryId = MemoryId::new(5);
 const BLOCK_INDEX: MemoryId = MemoryId::new(6);
 const BLOCK_DATA: MemoryId = MemoryId::new(7);
+
+/// What grows with use.
+const GROWING: [(&str, MemoryId); 6] = [
+    ("balances", BALANCES),
+    ("allowances", ALLOWANCES),
+    ("expirations", EXPIRATIONS),
+    ("recent", RECENT),
+    ("block_index", BLOCK_INDEX),
+    ("block_data", BLOCK_DATA),
+];
+
+/// The bytes that each growing structure of a ledger in this memory takes, in whole pages of 64 KiB.
+pub fn sizes(memory: DefaultMemoryImpl) -> Vec<(&'static str, u64)> {
+    let memory = MemoryManager::init(memory);
+    let size = |(name, id)| (name, memory.get(id).size() * 65_536);
+    GROWING.map(size).to_vec()
+}
 
 type Memory = VirtualMemory<DefaultMemoryImpl>;
 

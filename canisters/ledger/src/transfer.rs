@@ -37,12 +37,13 @@ pub fn transfer(
     arg: TransferArg,
     now: u64,
 ) -> Result<BlockIndex, TransferError> {
-    admission::admit(ledger, caller, now)?;
+    let from = Account {
+        owner: caller,
+        subaccount: arg.from_subaccount,
+    };
+    let admitted = admission::admit(ledger, caller, &from, now)?;
     let request = Request {
-        from: Account {
-            owner: caller,
-            subaccount: arg.from_subaccount,
-        },
+        from,
         to: arg.to,
         spender: None,
         amount: arg.amount,
@@ -50,7 +51,9 @@ pub fn transfer(
         memo: arg.memo,
         created_at_time: arg.created_at_time,
     };
-    Ok(execute(ledger, request, now)?)
+    let block = execute(ledger, request, now)?;
+    admitted.has_made_a_block(ledger);
+    Ok(block)
 }
 
 /// `icrc2_transfer_from`.
@@ -63,7 +66,7 @@ pub fn transfer_from(
     arg: TransferFromArgs,
     now: u64,
 ) -> Result<BlockIndex, TransferFromError> {
-    admission::admit(ledger, caller, now)?;
+    let admitted = admission::admit(ledger, caller, &arg.from, now)?;
     let request = Request {
         from: arg.from,
         to: arg.to,
@@ -76,7 +79,9 @@ pub fn transfer_from(
         memo: arg.memo,
         created_at_time: arg.created_at_time,
     };
-    Ok(execute(ledger, request, now)?)
+    let block = execute(ledger, request, now)?;
+    admitted.has_made_a_block(ledger);
+    Ok(block)
 }
 
 /// A request to move tokens, by their owner or by a spender.

@@ -10,6 +10,7 @@ pub mod control;
 pub mod deploy;
 pub mod figures;
 pub mod large_state;
+pub mod ledger_past;
 pub mod market;
 pub mod narrate;
 pub mod network;

@@ -27,14 +27,14 @@ pub const UNBONDING: Seconds = Seconds(600);
 
 /// The ledger's install argument, as far as a development market sets it.
 #[derive(CandidType)]
-struct LedgerInit {
-    minting_account: Option<Account>,
-    initial_balances: Vec<(Account, Tokens)>,
-    exempt_principals: Option<Vec<Principal>>,
+pub(crate) struct LedgerInit {
+    pub(crate) minting_account: Option<Account>,
+    pub(crate) initial_balances: Vec<(Account, Tokens)>,
+    pub(crate) exempt_principals: Option<Vec<Principal>>,
 }
 
 #[derive(CandidType)]
-enum LedgerArgs {
+pub(crate) enum LedgerArgs {
     Init(LedgerInit),
     /// Null changes nothing.
     Upgrade(Option<Account>),

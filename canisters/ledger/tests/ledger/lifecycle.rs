@@ -1,7 +1,7 @@
 //! Installing and upgrading: settings, initial balances, and what survives.
 
 use crate::world::*;
-use candid::{CandidType, Decode, Deserialize, Encode};
+use candid::{CandidType, Decode, Deserialize, Encode, Principal};
 use emc_ledger::{
     config::{Config, ConfigError, DeploymentBalance, InitArgs, LedgerArgs, UpgradeArgs},
     lifecycle,
@@ -162,6 +162,11 @@ fn an_upgrade_changes_every_setting() {
             per_minute: 6,
         }),
         exempt_principals: Some(vec![ALICE.principal()]),
+        index_principal: Some(BOB.principal()),
+        total_rate_limit: Some(RateLimit {
+            burst: 7,
+            per_minute: 8,
+        }),
     };
     world
         .ledger
@@ -181,6 +186,11 @@ fn an_upgrade_changes_every_setting() {
             per_minute: 6,
         },
         exempt_principals: vec![ALICE.principal()],
+        index_principal: Some(BOB.principal()),
+        total_rate_limit: Some(RateLimit {
+            burst: 7,
+            per_minute: 8,
+        }),
     };
     assert_eq!(world.ledger.config(), &expected);
     world
@@ -197,6 +207,15 @@ fn an_upgrade_changes_every_setting() {
         .reconfigure(no_logo)
         .expect("an empty logo takes it away");
     assert_eq!(world.ledger.config().logo, None);
+    let no_index = UpgradeArgs {
+        index_principal: Some(Principal::management_canister()),
+        ..UpgradeArgs::default()
+    };
+    world
+        .ledger
+        .reconfigure(no_index)
+        .expect("the management canister takes the index away");
+    assert_eq!(world.ledger.config().index_principal, None);
 }
 
 #[test]

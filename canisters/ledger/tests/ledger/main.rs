@@ -1,7 +1,9 @@
 //! Tests of the ledger's rules, natively, over plain memory and without any network.
 
+mod allowance_list;
 mod approvals;
 mod block_log;
+mod consent;
 mod deduplication;
 mod interface;
 mod layout;

@@ -80,6 +80,8 @@ pub fn settings() -> InitArgs {
             per_minute: 0,
         }),
         exempt_principals: None,
+        index_principal: None,
+        total_rate_limit: None,
     }
 }
 
