@@ -119,6 +119,9 @@ pub struct Part {
     /// What it is needed for.
     #[serde(rename = "for")]
     pub purpose: String,
+    /// Left out by set-up: whatever needs it brings it, and only where the machine has nothing that would do.
+    #[serde(default)]
+    pub optional: bool,
     /// About how many bytes it takes on disk.
     pub unpacked: Unpacked,
     /// The archives that it is made from.
@@ -266,7 +269,12 @@ mod tests {
     fn the_committed_list_is_well_formed_and_holds_what_set_up_promises() {
         let parts = committed().unwrap();
         let names: Vec<_> = parts.iter().map(|part| part.name.as_str()).collect();
-        assert_eq!(names, ["libtorch", "model", "icp"]);
+        assert_eq!(names, ["libtorch", "model", "icp", "node"]);
+        let optional = parts.iter().filter(|part| part.optional);
+        assert_eq!(
+            optional.map(|part| &part.name).collect::<Vec<_>>(),
+            ["node"]
+        );
         let torch = &parts[0];
         assert_eq!(torch.pins(View::Cpu).count(), 3);
         assert_eq!(torch.pins(View::Cuda).count(), 16);

@@ -30,7 +30,8 @@ pub struct Options {
 /// A prerequisite or a download that is missing (with `check`: anything that is missing), with what to do about it.
 pub fn run(paths: &Paths, options: &Options) -> Result<()> {
     let begun = Instant::now();
-    let parts = pins::committed()?;
+    let mut parts = pins::committed()?;
+    parts.retain(|part| !part.optional);
     let view = libtorch::view(paths, options.view);
     println!(
         "EMC set-up: {view} view of libtorch, into {}",
