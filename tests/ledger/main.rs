@@ -1,0 +1,4 @@
+//! Proofs that the ledger is right, from outside and over HTTP, each by means that share nothing with its code.
+
+mod deployed;
+mod reference_suite;
