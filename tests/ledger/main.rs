@@ -1,4 +1,5 @@
 //! Proofs that the ledger is right, from outside and over HTTP, each by means that share nothing with its code.
 
+mod block_log;
 mod deployed;
 mod reference_suite;
