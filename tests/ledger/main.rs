@@ -3,3 +3,4 @@
 mod block_log;
 mod deployed;
 mod reference_suite;
+mod upgrades_in_traffic;
