@@ -2,5 +2,6 @@
 
 mod block_log;
 mod deployed;
+mod javascript_client;
 mod reference_suite;
 mod upgrades_in_traffic;
