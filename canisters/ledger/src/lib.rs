@@ -17,6 +17,7 @@ mod commit;
 pub mod config;
 pub mod dedup;
 pub mod events;
+pub mod exact;
 pub mod http;
 pub mod lifecycle;
 mod memo;
@@ -133,27 +134,27 @@ fn inspect_message() {
     }
 }
 
-#[update]
+#[update(decode_with = "exact::argument")]
 fn icrc1_transfer(arg: TransferArg) -> Result<Nat, TransferError> {
     write(|ledger| transfer::transfer(ledger, msg_caller(), arg, time())).map(Nat::from)
 }
 
-#[update]
+#[update(decode_with = "exact::argument")]
 fn icrc2_approve(arg: ApproveArgs) -> Result<Nat, ApproveError> {
     write(|ledger| approve::approve(ledger, msg_caller(), arg, time())).map(Nat::from)
 }
 
-#[update]
+#[update(decode_with = "exact::argument")]
 fn icrc2_transfer_from(arg: TransferFromArgs) -> Result<Nat, TransferFromError> {
     write(|ledger| transfer::transfer_from(ledger, msg_caller(), arg, time())).map(Nat::from)
 }
 
-#[query]
+#[query(decode_with = "exact::argument")]
 fn icrc1_balance_of(account: Account) -> Nat {
     read(|ledger| ledger.balance(&account)).into()
 }
 
-#[query]
+#[query(decode_with = "exact::argument")]
 fn icrc2_allowance(arg: AllowanceArgs) -> Allowance {
     let allowance = read(|ledger| allowance::current(ledger, &arg.account, &arg.spender, time()));
     Allowance {
