@@ -112,7 +112,7 @@ pub fn bomb(rng: &mut StdRng, large: bool) -> Vec<u8> {
         }
         // A long chain of types.
         4 => {
-            let depth = size.min(large.then_some(20_000).unwrap_or(1_000));
+            let depth = size.min(if large { 20_000 } else { 1_000 });
             let mut table: Vec<_> = (1..depth)
                 .map(|next| [vec![OPT], number(next)].concat())
                 .collect();

@@ -50,8 +50,8 @@ pub enum LogError {
     #[error("the ledger has no blocks yet")]
     Empty,
     /// The ledger cannot be asked.
-    #[error(transparent)]
-    Client(#[from] Error),
+    #[error("{0}")]
+    Client(Box<Error>),
     /// The ledger does not hand out a block that it has.
     #[error("the ledger does not hand out block {0}")]
     Missing(u64),
@@ -85,6 +85,12 @@ pub enum LogError {
     /// The certificate is not the network's, or not for this ledger's tree.
     #[error("the certificate does not hold: {0}")]
     Certificate(String),
+}
+
+impl From<Error> for LogError {
+    fn from(error: Error) -> Self {
+        Self::Client(Box::new(error))
+    }
 }
 
 impl BlockLog {

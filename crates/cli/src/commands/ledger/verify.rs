@@ -4,6 +4,7 @@ use crate::{cli::Globals, output, session::Session};
 use anyhow::Result;
 use clap::Args;
 use emc_client::BlockLog;
+use emc_client::block_log::LogError;
 use serde_json::json;
 
 /// Check every block of the ledger: its fields, the chain of hashes, what was spent, and the network's signature on the
@@ -19,7 +20,12 @@ impl Verify {
     pub async fn run(self, globals: &Globals) -> Result<()> {
         let session = Session::open(globals).await?;
         let ledger = session.ledger();
-        let checked = BlockLog::fetch(&ledger).await?.check(&ledger)?;
+        let log = BlockLog::fetch(&ledger).await.map_err(|why| match why {
+            // By itself, so that it is said what to type next.
+            LogError::Client(error) => anyhow::Error::from(*error),
+            why => why.into(),
+        })?;
+        let checked = log.check(&ledger)?;
         let accounts = checked.books.balances().count();
         let supply = checked.books.supply();
         let tip = hex::encode(checked.tip);
