@@ -1,7 +1,7 @@
 //! DFINITY's own test suite for ICRC-1 and ICRC-2 ledgers (`icrc1-test-suite`), against ours.
 //!
-//! Its tests of allowances expect that a caller without tokens cannot pay for an approval, so all of it runs with a fee;
-//! without one, which is the default of EMC, the ICRC-1 half runs again. The suite counts a test that it skips as
+//! Its tests of allowances expect that a caller without tokens cannot pay for an approval, so all of it runs with a
+//! fee; without one, which is the default of EMC, the ICRC-1 half runs again. The suite counts a test that it skips as
 //! passed: the two that can be skipped are asked for by name.
 
 use crate::deployed::Deployed;

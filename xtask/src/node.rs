@@ -64,7 +64,7 @@ impl Node {
         if install::state(paths, part, view) != State::Ready {
             install::install(paths, &Downloads::new(paths), part, view).with_context(|| {
                 format!(
-                    "there is no Node.js {OLDEST} or newer with npm on this machine, and the pinned one cannot be set up"
+                    "there is no Node.js {OLDEST} or newer with npm here, and the pinned one cannot be set up"
                 )
             })?;
         }

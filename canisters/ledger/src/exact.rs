@@ -1,9 +1,9 @@
 //! Reads the arguments in which accounts stand, so that a subaccount has exactly 32 bytes.
 //!
 //! To `candid` an array of 32 bytes is a vector of which 32 elements are taken, whatever length the message says: of a
-//! longer one the rest is read as the fields that follow. Such a message would mean one thing to whoever shows it to the
-//! person who signs, and another to the ledger. Here subaccounts are read as the blobs that the interface promises, and
-//! their length is checked.
+//! longer one the rest is read as the fields that follow. Such a message would mean one thing to whoever shows it to
+//! the person who signs, and another to the ledger. Here subaccounts are read as the blobs that the interface
+//! promises, and their length is checked.
 
 use candid::{
     CandidType, DecoderConfig, Deserialize, Nat, Principal, utils::decode_args_with_config,
@@ -289,8 +289,8 @@ mod tests {
         candid::encode_one(approval).expect("it encodes")
     }
 
-    /// By Candid this message lets spender 1 take 7, and nothing of it is odd but the length of a subaccount. Read as an
-    /// array of 32 bytes, the same message lets spender 2 take 1,000,000.
+    /// By Candid this message lets spender 1 take 7, and nothing of it is odd but the length of a subaccount. Read as
+    /// an array of 32 bytes, the same message lets spender 2 take 1,000,000.
     #[test]
     fn a_message_cannot_mean_one_thing_to_its_signer_and_another_to_the_ledger() {
         // What follows an empty subaccount: all after the types and the subaccount's length.

@@ -125,8 +125,8 @@ impl BlockLog {
         })
     }
 
-    /// Checks everything. The root key is the one of the ledger's connection; the certificate must be some minutes old at
-    /// most, as every answer's is.
+    /// Checks everything. The root key is the one of the ledger's connection; the certificate must be some minutes old
+    /// at most, as every answer's is.
     ///
     /// # Errors
     /// The first thing that is wrong.

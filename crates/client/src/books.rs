@@ -1,7 +1,7 @@
 //! Who has what, kept from a ledger's blocks and from nothing else: balances, allowances and supply.
 //!
 //! Written from the texts of ICRC-1, ICRC-2 and ICRC-3. What the standards forbid is an error: to spend more than one
-//! has or was allowed, to use an allowance that is over, to expect another allowance than there is, time that runs back.
+//! has or was allowed, to use an allowance that is over, to expect another one than there is, time that runs back.
 
 use emc_protocol::Tokens;
 use icrc_ledger_types::icrc::generic_value::{ICRC3Map, ICRC3Value, Value};
