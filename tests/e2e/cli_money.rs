@@ -49,6 +49,25 @@ async fn keys_are_made_shown_and_imported_and_their_emc_is_seen_and_sent() -> Re
     let too_much = home.emc(&["transfer", "1.50000001", &carol]).await?;
     too_much.refuses(&["holds 1.5 EMC", "emc balance"])?;
     ensure!(balance("carol").await? == "1.5 EMC");
+
+    // Anyone can check the whole ledger.
+    let ledger = home.emc(&["ledger", "verify", "--json"]).await?;
+    let ledger = ledger.done()?.json()?;
+    ensure!(
+        ledger["ledger"] == scene.market.ids.ledger.to_text(),
+        "{ledger}"
+    );
+    ensure!(
+        ledger["supply"] == emc_devnet::market::SUPPLY.to_string(),
+        "{ledger}"
+    );
+    let blocks = ledger["blocks"].as_u64().context("a number")?;
+    ensure!(
+        Some(blocks - 1) == sent["block"].as_u64(),
+        "{ledger} {sent}"
+    );
+    let said = home.emc(&["ledger", "verify"]).await?.done()?;
+    said.says(&["signed by the network", "13000000 EMC"])?;
     scene.check().await
 }
 

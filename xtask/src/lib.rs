@@ -10,6 +10,7 @@ pub mod example;
 pub mod install;
 pub mod libtorch;
 pub mod mutants;
+pub mod node;
 pub mod paths;
 pub mod pins;
 pub mod prerequisites;

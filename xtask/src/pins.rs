@@ -129,6 +129,9 @@ pub struct Part {
     /// Only for tests and benchmarks.
     #[serde(default)]
     pub tests: bool,
+    /// Left out by set-up: whatever needs it brings it, and only where the machine has nothing that would do.
+    #[serde(default)]
+    pub optional: bool,
     /// About how many bytes it takes on disk.
     pub unpacked: Unpacked,
     /// The archives that it is made from.
@@ -281,9 +284,13 @@ mod tests {
     fn the_committed_list_is_well_formed_and_holds_what_set_up_promises() {
         let parts = committed().unwrap();
         let names: Vec<_> = parts.iter().map(|part| part.name.as_str()).collect();
-        assert_eq!(names, ["libtorch", "model", "icp", "gemma"]);
-        let plain = parts.iter().filter(|part| !part.tests);
-        assert_eq!(plain.count(), 3);
+        assert_eq!(names, ["libtorch", "model", "icp", "gemma", "node"]);
+        let named = |chosen: fn(&Part) -> bool| -> Vec<&str> {
+            let chosen = parts.iter().filter(|part| chosen(part));
+            chosen.map(|part| part.name.as_str()).collect()
+        };
+        assert_eq!(named(|part| part.tests), ["gemma"]);
+        assert_eq!(named(|part| part.optional), ["node"]);
         let torch = &parts[0];
         assert_eq!(torch.pins(View::Cpu).count(), 3);
         assert_eq!(torch.pins(View::Cuda).count(), 16);

@@ -43,7 +43,7 @@ impl Options {
 pub fn run(paths: &Paths, options: &Options) -> Result<()> {
     let begun = Instant::now();
     let mut parts = pins::committed()?;
-    parts.retain(|part| options.tests || !part.tests);
+    parts.retain(|part| !part.optional && (options.tests || !part.tests));
     let view = libtorch::view(paths, options.view);
     println!(
         "EMC set-up: {view} view of libtorch, into {}",

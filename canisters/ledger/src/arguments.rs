@@ -3,7 +3,7 @@
 //! Comparing types would take `candid` a large part of such a call (`docs/benchmarks.md`). Here only what nearly every
 //! client sends is read: a table of exactly the types that the interface has, in whatever order, and then
 //! the values. Everything else, right or wrong (a field more or less, another type, a number beyond 128 bits), is left to
-//! `candid`, so that it is accepted or rejected as ever. Property tests hold the two against each other.
+//! `candid` (`exact.rs`). Property tests hold the two against each other.
 //!
 //! ```text
 //! | "DIDL" | number of types: 1 | types | 1 argument | its type | value |
@@ -13,7 +13,7 @@
 
 mod table;
 
-use candid::{CandidType, DecoderConfig, Nat, Principal, utils::decode_args_with_config};
+use candid::{Nat, Principal};
 use icrc_ledger_types::{
     icrc1::{
         account::{Account, Subaccount},
@@ -22,53 +22,33 @@ use icrc_ledger_types::{
     icrc2::{approve::ApproveArgs, transfer_from::TransferFromArgs},
     icrc3::blocks::GetBlocksRequest,
 };
-use serde::de::DeserializeOwned;
 use table::{Kind, Table};
 
-/// As much as `ic-cdk` allows by itself for values that nobody asked for.
-const SKIPPING_QUOTA: usize = 10_000;
+use crate::exact;
 
 /// The argument of `icrc1_transfer`.
 pub fn transfer(bytes: Vec<u8>) -> TransferArg {
-    quick_transfer(&bytes).unwrap_or_else(|| by_candid(&bytes))
+    quick_transfer(&bytes).unwrap_or_else(|| exact::argument(bytes))
 }
 
 /// The argument of `icrc2_approve`.
 pub fn approve(bytes: Vec<u8>) -> ApproveArgs {
-    quick_approve(&bytes).unwrap_or_else(|| by_candid(&bytes))
+    quick_approve(&bytes).unwrap_or_else(|| exact::argument(bytes))
 }
 
 /// The argument of `icrc2_transfer_from`.
 pub fn transfer_from(bytes: Vec<u8>) -> TransferFromArgs {
-    quick_transfer_from(&bytes).unwrap_or_else(|| by_candid(&bytes))
+    quick_transfer_from(&bytes).unwrap_or_else(|| exact::argument(bytes))
 }
 
 /// The argument of `icrc1_balance_of`.
 pub fn account(bytes: Vec<u8>) -> Account {
-    quick_account(&bytes).unwrap_or_else(|| by_candid(&bytes))
+    quick_account(&bytes).unwrap_or_else(|| exact::argument(bytes))
 }
 
 /// The argument of `icrc3_get_blocks`.
 pub fn ranges(bytes: Vec<u8>) -> Vec<GetBlocksRequest> {
-    quick_ranges(&bytes).unwrap_or_else(|| by_candid(&bytes))
-}
-
-/// What `ic-cdk` does by itself; an argument that cannot be read ends the message.
-fn by_candid<T: CandidType + DeserializeOwned>(bytes: &[u8]) -> T {
-    match decode(bytes) {
-        Ok(argument) => argument,
-        Err(error) => ic_cdk::api::trap(format!("the argument cannot be read: {error}")),
-    }
-}
-
-/// One argument, as `ic-cdk` would read it.
-pub(crate) fn decode<T: CandidType + DeserializeOwned>(bytes: &[u8]) -> candid::Result<T> {
-    // No bytes at all stand for no arguments.
-    let bytes = if bytes.is_empty() { b"DIDL\0\0" } else { bytes };
-    let mut config = DecoderConfig::new();
-    config.set_skipping_quota(SKIPPING_QUOTA);
-    let (argument,) = decode_args_with_config(bytes, &config)?;
-    Ok(argument)
+    quick_ranges(&bytes).unwrap_or_else(|| exact::argument(bytes))
 }
 
 fn quick_transfer(bytes: &[u8]) -> Option<TransferArg> {

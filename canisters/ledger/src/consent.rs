@@ -6,8 +6,8 @@
 
 mod display;
 
-use crate::{allowance, arguments::decode, config::Config, state::Ledger, tokens::Tokens};
-use candid::{CandidType, Nat, Principal};
+use crate::{allowance, config::Config, exact, state::Ledger, tokens::Tokens};
+use candid::{Nat, Principal};
 use display::{Display, Line, Message, Shown};
 use icrc_ledger_types::{
     icrc1::{
@@ -21,7 +21,6 @@ use icrc_ledger_types::{
         responses::{ConsentInfo, ConsentMessage},
     },
 };
-use serde::de::DeserializeOwned;
 
 const NO_EXPIRATION: &str = "This approval does not have an expiration.";
 
@@ -71,8 +70,9 @@ pub fn message(
     })
 }
 
-fn read<T: CandidType + DeserializeOwned>(argument: &[u8]) -> Result<T, Icrc21Error> {
-    decode(argument).map_err(|error| unsupported(format!("the argument cannot be read: {error}")))
+fn read<T: exact::Argument>(argument: &[u8]) -> Result<T, Icrc21Error> {
+    exact::decode(argument)
+        .map_err(|error| unsupported(format!("the argument cannot be read: {error}")))
 }
 
 fn unsupported(description: String) -> Icrc21Error {

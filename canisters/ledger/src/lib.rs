@@ -20,6 +20,7 @@ pub mod config;
 pub mod consent;
 pub mod dedup;
 pub mod events;
+pub mod exact;
 pub mod http;
 pub mod lifecycle;
 mod memo;
@@ -181,7 +182,8 @@ fn icrc1_balance_of(account: Account) -> Nat {
     read(|ledger| ledger.balance(&account)).into()
 }
 
-#[query]
+#[query(decode_with = "exact::argument", hidden = true)]
+#[candid_method(query)]
 fn icrc2_allowance(arg: AllowanceArgs) -> Allowance {
     let allowance = read(|ledger| allowance::current(ledger, &arg.account, &arg.spender, time()));
     Allowance {
@@ -272,7 +274,8 @@ fn icrc3_supported_block_types() -> Vec<SupportedBlockType> {
 }
 
 /// What an owner allows, page by page.
-#[query]
+#[query(decode_with = "exact::argument", hidden = true)]
+#[candid_method(query)]
 fn icrc103_get_allowances(args: GetAllowancesArgs) -> Result<Allowances, GetAllowancesError> {
     read(|ledger| allowance_list::page(ledger, msg_caller(), &args, time()))
 }

@@ -1,8 +1,8 @@
 //! The command line: the flags that every command takes, and the list of commands.
 
 use crate::commands::{
-    account, audit, balance, chat, delegate, deposit, identity, image, job, mining, model, node,
-    parameters, quote, receipt, status, transfer, verify, withdraw,
+    account, audit, balance, chat, delegate, deposit, identity, image, job, ledger, mining, model,
+    node, parameters, quote, receipt, status, transfer, verify, withdraw,
 };
 use candid::Principal;
 use clap::{Args, Parser, Subcommand};
@@ -122,6 +122,9 @@ pub enum Command {
     Balance(balance::Balance),
     /// Send EMC in the ledger
     Transfer(transfer::Transfer),
+    /// The token's ledger as a whole
+    #[command(subcommand)]
+    Ledger(ledger::Ledger),
     /// What an account holds in the escrow
     Account(account::Account),
     /// Move EMC from the ledger into an account of the escrow
@@ -183,6 +186,7 @@ mod tests {
             "emc balance",
             "emc balance 2vxsx-fae --json",
             "emc transfer 1.5 2vxsx-fae",
+            "emc ledger verify --json",
             "emc deposit 10",
             "emc deposit --address",
             "emc withdraw all",

@@ -49,6 +49,11 @@ impl Ledger {
         self.id
     }
 
+    /// The connection.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// What an account holds.
     ///
     /// # Errors

@@ -18,6 +18,8 @@
 //! runs one request id at most once, so sending again can never pay twice. See [`retry`].
 
 mod agent_wire;
+pub mod block_log;
+pub mod books;
 pub mod canister_ids;
 mod client;
 pub mod error;
@@ -35,6 +37,8 @@ pub mod retry;
 pub mod run_job;
 pub mod verify;
 
+pub use block_log::BlockLog;
+pub use books::Books;
 pub use candid::Principal;
 pub use canister_ids::CanisterIds;
 pub use client::{Client, ClientBuilder};

@@ -540,7 +540,10 @@ impl Market {
 }
 
 /// The built module of a canister.
-pub(crate) fn wasm(name: &str) -> Result<PathBuf> {
+///
+/// # Errors
+/// If the canisters cannot be built.
+pub fn wasm(name: &str) -> Result<PathBuf> {
     static BUILT: std::sync::OnceLock<Result<Vec<xtask::canisters::Canister>, String>> =
         std::sync::OnceLock::new();
     let built = BUILT.get_or_init(|| {

@@ -149,31 +149,37 @@ impl IngressHistory {
 impl Subnet {
     /// Takes a user's call, or refuses it before it costs anything. A call that is known already is not taken twice.
     pub fn submit(&mut self, call: UserCall) -> Result<oneshot::Receiver<RequestStatus>, Reject> {
-        let id = call.id;
-        if self.ingress.get(&id).is_none() {
-            self.admit(&call)?;
-            self.ingress.open(&call);
-            let strike = self
-                .faults
-                .strike(call.sender, call.canister, &call.method, true);
-            let request = Request {
-                caller: call.sender,
-                method: call.method,
-                argument: call.argument,
-                cycles: 0,
-                deadline: None,
-                origin: Origin::Ingress(id),
-                trap: strike
-                    .filter(|s| s.kind == FaultKind::TrapCallee)
-                    .map(|s| s.id),
-            };
-            self.pool.push(
-                call.canister,
-                Source::Ingress,
-                Message::Request(Box::new(request)),
-            );
+        if self.ingress.get(&call.id).is_some() {
+            return Ok(self.ingress.wait(&call.id));
         }
-        Ok(self.ingress.wait(&id))
+        self.admit(&call)?;
+        Ok(self.accept(call))
+    }
+
+    /// Takes a call without a look at what it is.
+    pub fn accept(&mut self, call: UserCall) -> oneshot::Receiver<RequestStatus> {
+        let id = call.id;
+        self.ingress.open(&call);
+        let strike = self
+            .faults
+            .strike(call.sender, call.canister, &call.method, true);
+        let request = Request {
+            caller: call.sender,
+            method: call.method,
+            argument: call.argument,
+            cycles: 0,
+            deadline: None,
+            origin: Origin::Ingress(id),
+            trap: strike
+                .filter(|s| s.kind == FaultKind::TrapCallee)
+                .map(|s| s.id),
+        };
+        self.pool.push(
+            call.canister,
+            Source::Ingress,
+            Message::Request(Box::new(request)),
+        );
+        self.ingress.wait(&id)
     }
 
     fn admit(&mut self, call: &UserCall) -> Result<(), Reject> {

@@ -87,6 +87,7 @@ mod executor;
 mod faults;
 mod gateway;
 mod http;
+pub mod in_process;
 mod ingress;
 mod limits;
 mod management;
@@ -106,3 +107,4 @@ mod system_api;
 mod wasm_module;
 
 pub use network::{Builder, Network, StartError};
+pub use reject::Reject;

@@ -55,6 +55,11 @@ impl MessageLog {
         self.kept.push_back(executed);
     }
 
+    /// The number of the last one.
+    pub fn last(&self) -> u64 {
+        self.last
+    }
+
     /// Those with a number above `after`.
     pub fn after(&self, after: u64) -> Vec<Executed> {
         let from = self.kept.partition_point(|e| e.n <= after);

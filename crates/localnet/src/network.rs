@@ -84,7 +84,7 @@ impl Builder {
         let executor = Executor::start(Subnet::new(keys.clone(), seed, tracking))?;
         let certifier = Certifier::start(keys.clone())?;
         let app = App {
-            executor,
+            executor: executor.clone(),
             certifier,
             keys: keys.clone(),
         };
@@ -119,6 +119,7 @@ impl Builder {
             url: format!("http://{address}"),
             root_key: keys.root_der.clone(),
             seed,
+            executor,
             stop: Some(stop),
             server: Some(server),
         })
@@ -126,12 +127,12 @@ impl Builder {
 }
 
 /// A running network. It ends when this is dropped.
-#[derive(Debug)]
 pub struct Network {
     address: SocketAddr,
     url: String,
     root_key: Vec<u8>,
     seed: u64,
+    pub(crate) executor: Executor,
     stop: Option<oneshot::Sender<()>>,
     server: Option<JoinHandle<()>>,
 }
@@ -169,6 +170,12 @@ impl Network {
     /// What repeats this network's choices, see [`Builder::seed`].
     pub fn seed(&self) -> u64 {
         self.seed
+    }
+}
+
+impl std::fmt::Debug for Network {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Network({}, seed {})", self.url, self.seed)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Stable memory with an undo log: writes go in place, and the old content of each page first touched is kept until
 //! the message (or the whole upgrade) commits or rolls back. Pages never written take no room.
 
+use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::io::{self, Read};
 
@@ -132,6 +133,20 @@ impl StableMemory {
         Ok(())
     }
 
+    /// SHA-256 over size and content.
+    pub fn hash(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        hash.update(self.pages.to_be_bytes());
+        for (page, chunk) in (0u64..).zip(&self.chunks) {
+            // A page that was only ever written with zeros is the same as one that never was.
+            if let Some(chunk) = chunk.as_ref().filter(|c| c.iter().any(|byte| *byte != 0)) {
+                hash.update(page.to_be_bytes());
+                hash.update(&chunk[..]);
+            }
+        }
+        hash.finalize().into()
+    }
+
     /// Forgets how to undo what was written.
     pub fn commit(&mut self) {
         self.undo.clear();
@@ -182,6 +197,23 @@ mod tests {
         assert_eq!(read(&m, 65542, 5000), vec![0; 5000]);
         assert_eq!(m.grow(1), Some(2));
         assert_eq!(read(&m, 2 * 65536, 8), [0; 8]);
+    }
+
+    #[test]
+    fn the_hash_tells_every_change_and_nothing_else() {
+        let mut m = StableMemory::default();
+        let empty = m.hash();
+        m.grow(2);
+        let grown = m.hash();
+        assert_ne!(grown, empty);
+        m.commit();
+        m.write(65536, &[1]).expect("inside");
+        let written = m.hash();
+        assert_ne!(written, grown);
+        m.rollback();
+        assert_eq!(m.hash(), grown);
+        m.write(0, &[1]).expect("inside");
+        assert_ne!(m.hash(), written, "the same byte in another page");
     }
 
     #[test]

@@ -63,6 +63,13 @@ impl Oracle {
             .unwrap_or_else(zero)
     }
 
+    /// The accounts that hold something.
+    pub fn held(&self) -> BTreeMap<Place, Nat> {
+        let mut held = self.balances.clone();
+        held.retain(|_, balance| *balance > 0u8);
+        held
+    }
+
     pub fn allowance(&self, from: &Account, spender: &Account, now: u64) -> (Nat, Option<u64>) {
         match self.allowances.get(&(place(from), place(spender))) {
             Some((_, Some(end))) if *end <= now => (zero(), None),

@@ -9,6 +9,18 @@ use icrc_ledger_types::{
 };
 use std::collections::BTreeMap;
 
+/// An allowance: how much, and the time from which on nothing may be taken.
+pub type Allowed = (Nat, Option<Nat>);
+
+/// What a client knows who has read the log and nothing else. What is zero is left out.
+#[derive(Debug, Default, PartialEq)]
+pub struct Replayed {
+    pub balances: BTreeMap<Place, Nat>,
+    /// By account and spender; some may be over.
+    pub allowances: BTreeMap<(Place, Place), Allowed>,
+    pub supply: Nat,
+}
+
 fn map(value: ICRC3Value) -> ICRC3Map {
     match value {
         ICRC3Value::Map(map) => map,
@@ -29,9 +41,9 @@ fn party(map: &ICRC3Map, key: &str) -> Option<Place> {
     Some(place(&account))
 }
 
-/// The balances that a client gets who reads the log and nothing else, verifying the chain as he goes.
-pub fn replay(blocks: Vec<ICRC3Value>) -> BTreeMap<Place, Nat> {
-    let mut balances = BTreeMap::<Place, Nat>::new();
+/// Reads the whole log, verifying the chain on the way.
+pub fn replay(blocks: Vec<ICRC3Value>) -> Replayed {
+    let mut replayed = Replayed::default();
     let mut parent = None;
     for block in blocks {
         schema::validate(&Value::from(block.clone())).expect("the block has the standard's fields");
@@ -43,31 +55,67 @@ pub fn replay(blocks: Vec<ICRC3Value>) -> BTreeMap<Place, Nat> {
         });
         assert_eq!(named, parent.map(|hash: [u8; 32]| hash.to_vec()));
         parent = Some(hash);
+        replayed.enter(&block);
+    }
+    let zero = Nat::default();
+    replayed.balances.retain(|_, balance| *balance > zero);
+    replayed
+        .allowances
+        .retain(|_, (allowance, _)| *allowance > zero);
+    replayed
+}
+
+impl Replayed {
+    fn enter(&mut self, block: &ICRC3Map) {
         let tx = map(block["tx"].clone());
         let amount = nat(&tx, "amt").expect("every block has an amount");
-        let fee = nat(&block, "fee")
+        let fee = nat(block, "fee")
             .or_else(|| nat(&tx, "fee"))
-            .unwrap_or(Nat::from(0u8));
+            .unwrap_or_default();
+        let now = nat(block, "ts").expect("every block has a time");
         let ICRC3Value::Text(op) = &tx["op"] else {
             panic!("the operation is a text");
         };
+        let (from, to) = (party(&tx, "from"), party(&tx, "to"));
+        let spender = party(&tx, "spender");
         let moved = if op == "approve" {
-            Nat::from(0u8)
+            let pair = (
+                from.expect("an approval has an account"),
+                spender.expect("an approval has a spender"),
+            );
+            let allowed = (amount, nat(&tx, "expires_at"));
+            self.allowances.insert(pair, allowed);
+            Nat::default()
         } else {
+            if let (Some(from), Some(spender)) = (from, spender)
+                && from != spender
+            {
+                self.take((from, spender), amount.clone() + fee.clone(), &now);
+            }
             amount
         };
-        if let Some(from) = party(&tx, "from") {
-            let balance = balances.entry(from).or_insert(Nat::from(0u8));
-            assert!(
-                *balance >= moved.clone() + fee.clone(),
-                "the log never overdraws"
-            );
-            *balance -= moved.clone() + fee;
+        match from {
+            Some(from) => {
+                let balance = self.balances.entry(from).or_default();
+                let total = moved.clone() + fee.clone();
+                assert!(*balance >= total, "the log never overdraws");
+                *balance -= total;
+                self.supply -= fee;
+            }
+            None => self.supply += moved.clone(),
         }
-        if let Some(to) = party(&tx, "to") {
-            *balances.entry(to).or_insert(Nat::from(0u8)) += moved;
+        match to {
+            Some(to) => *self.balances.entry(to).or_default() += moved,
+            None => self.supply -= moved,
         }
     }
-    balances.retain(|_, balance| *balance > 0u8);
-    balances
+
+    /// Nothing can be taken without an allowance, too.
+    fn take(&mut self, pair: (Place, Place), total: Nat, now: &Nat) {
+        let allowed = self.allowances.remove(&pair);
+        let valid = |(_, end): &Allowed| end.as_ref().is_none_or(|end| end > now);
+        let (allowance, end) = allowed.filter(valid).unwrap_or_default();
+        assert!(allowance >= total, "the log never overspends");
+        self.allowances.insert(pair, (allowance - total, end));
+    }
 }

@@ -9,6 +9,7 @@ pub mod deposit;
 pub mod identity;
 pub mod image;
 pub mod job;
+pub mod ledger;
 pub mod mining;
 pub mod model;
 pub mod node;
@@ -44,6 +45,7 @@ pub async fn run(Cli { globals, command }: Cli) -> Result<()> {
         Command::Mining(command) => command.run(&globals).await,
         Command::Model(command) => command.run(&globals).await,
         Command::Parameters(command) => command.run(&globals).await,
+        Command::Ledger(command) => command.run(&globals).await,
         Command::Status(command) => command.run(&globals).await,
     }
 }
