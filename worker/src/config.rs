@@ -359,7 +359,11 @@ impl Config {
         Ok(config)
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    /// Reads the text of a file; its paths stay as they are.
+    ///
+    /// # Errors
+    /// What is wrong with it, with key and line.
+    pub fn parse(text: &str) -> Result<Self, String> {
         let config: Self = toml::from_str(text).map_err(|error| error.to_string())?;
         if config.models.len() > limits::OFFERS {
             return Err(format!(
