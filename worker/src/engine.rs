@@ -4,10 +4,12 @@
 //! Either lives on one thread of its own ([`thread`]), so it need not be shareable, and may block.
 
 pub mod echo;
+pub mod gauge;
 pub mod llm;
 pub mod painter;
 pub mod thread;
 
+use emc_inference::EngineFigures;
 use emc_protocol::audit::{AuditTask, Vote};
 use emc_protocol::{FinishReason, JobInput, Parameters};
 
@@ -96,4 +98,7 @@ pub trait Engine {
 
     /// Drops a sequence, if it is there.
     fn cancel(&mut self, key: SequenceKey);
+
+    /// How it does; asked after every step.
+    fn figures(&self) -> EngineFigures;
 }

@@ -35,5 +35,6 @@ pub mod model_files;
 pub mod preview;
 pub mod progress;
 pub mod registration;
+pub mod report;
 pub mod validate;
 pub mod work;

@@ -32,7 +32,7 @@ use crate::metrics::Metrics;
 use crate::registration::{self, Wanted};
 use crate::validate::Validator;
 use crate::work::{Deliveries, Earnings, Pace, Served, Worker};
-use crate::{catalogue, hardware, identity, metrics_server};
+use crate::{catalogue, hardware, identity, metrics_server, report};
 
 /// How to run.
 #[derive(Debug, Args)]
@@ -204,8 +204,11 @@ impl Station {
             });
             keeping = Some(tokio::spawn(self.keep_registered(wanted)));
             let farewell = tokio::spawn(farewell(registry, stages.clone()));
+            let reporting = tokio::spawn(report::report(self.metrics.clone()));
             tracing::info!("serving");
-            worker.run(stages.clone()).await?;
+            let worked = worker.run(stages.clone()).await;
+            reporting.abort();
+            worked?;
             // Bounded by its own time.
             let _ = farewell.await;
         } else {

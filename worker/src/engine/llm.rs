@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use emc_inference::{
-    ChatMessage, Claim, DType, Device, EngineOptions, LoadOptions, Model, Probe, SamplingParams,
-    SequenceId,
+    ChatMessage, Claim, DType, Device, EngineFigures, EngineOptions, LoadOptions, Model, Probe,
+    SamplingParams, SequenceId,
 };
 use emc_protocol::audit::{AuditTask, Vote};
 use emc_protocol::job::ChatRole;
@@ -282,6 +282,10 @@ impl Engine for Llm {
             self.keys.remove(&sequence);
             self.engine.cancel(sequence);
         }
+    }
+
+    fn figures(&self) -> EngineFigures {
+        self.engine.figures()
     }
 }
 
