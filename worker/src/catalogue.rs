@@ -250,6 +250,7 @@ mod tests {
             context,
             device: None,
             dtype: None,
+            activations: None,
             delay: Duration::ZERO,
         }
     }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use emc_inference::{
-    ChatMessage, Claim, DType, Device, EngineFigures, EngineOptions, LoadOptions, Model, Probe,
-    SamplingParams, SequenceId,
+    Activations, ChatMessage, Claim, DType, Device, EngineFigures, EngineOptions, LoadOptions,
+    Model, Probe, SamplingParams, SequenceId,
 };
 use emc_protocol::audit::{AuditTask, Vote};
 use emc_protocol::job::ChatRole;
@@ -24,6 +24,8 @@ pub struct LlmOptions {
     pub device: Device,
     /// In which format.
     pub dtype: DType,
+    /// How exactly packed weights are multiplied on the processor.
+    pub activations: Activations,
     /// Longest sequence in tokens; the model's own where absent.
     pub context: Option<u32>,
     /// Sequences at a time.
@@ -72,6 +74,7 @@ impl LlmOptions {
             path: model.path.clone().context("it has no path")?,
             device,
             dtype,
+            activations: model.activations.unwrap_or_default(),
             context: model.context,
             sequences: model.concurrency as usize,
         })
@@ -93,8 +96,8 @@ impl Llm {
         let load = LoadOptions {
             device: options.device,
             dtype: options.dtype,
+            activations: options.activations,
             context: options.context.map(|context| context as usize),
-            ..LoadOptions::default()
         };
         let model = Model::load(&options.path, load)?;
         let info = model.info();
