@@ -22,6 +22,16 @@ pub enum Server {
     Pictures(painter::PainterHandle),
 }
 
+impl Server {
+    /// False while it could not do a job: its engine failed and is being started again.
+    pub fn is_ready(&self) -> bool {
+        match self {
+            Self::Text(engine) => engine.gauge().is_ready(),
+            Self::Pictures(_) => true,
+        }
+    }
+}
+
 /// Names a sequence; chosen by who starts it.
 pub type SequenceKey = u64;
 
