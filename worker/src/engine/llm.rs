@@ -295,6 +295,78 @@ impl Engine for Llm {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::thread::EngineHandle;
+    use crate::metrics::Metrics;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    /// A tiny model with random weights, as it is downloaded.
+    fn tiny() -> LlmOptions {
+        let data = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("inference/tests/data/text");
+        LlmOptions {
+            path: data.join("models/llama3"),
+            device: Device::Cpu,
+            dtype: DType::F32,
+            activations: Activations::Exact,
+            context: None,
+            sequences: 2,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_real_model_does_is_in_the_metrics() {
+        let metrics = Arc::new(Metrics::default());
+        let factory = || {
+            let loaded = Llm::load(&tiny()).map_err(|error| EngineError::Broken(error.to_string()));
+            loaded.map(|(llm, ..)| Box::new(llm) as Box<dyn Engine>)
+        };
+        let engine = EngineHandle::spawn("tiny:1", Box::new(factory), metrics.clone()).await;
+        let engine = engine.expect("loads");
+        let input = JobInput::Completion {
+            prompt: "the wind and the sun disputed which was the stronger ".repeat(3),
+        };
+        let prompt = engine.prompt(input.clone()).await.expect("encodes");
+        let mut made = 0;
+        // Three jobs for two places, all with the same prompt: one waits in line.
+        let jobs = (0..3).map(|seed| {
+            engine.start(Start {
+                input: input.clone(),
+                prompt: prompt.clone(),
+                parameters: Parameters::greedy(12),
+                seed,
+            })
+        });
+        for mut job in jobs.collect::<Vec<_>>() {
+            made += job.finished().await.expect("answers").ids.len() as u64;
+        }
+        while engine.gauge().read().figures.in_flight > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let [(name, reading)] = metrics.engines().try_into().expect("one engine");
+        let figures = reading.figures;
+        assert_eq!((name.as_str(), reading.waiting), ("tiny:1", 0));
+        assert_eq!(figures.chosen_tokens, made);
+        // The first reads all of the prompt; what others know of it already they do not read.
+        assert_eq!(
+            figures.read_tokens + figures.known_tokens,
+            3 * prompt.len() as u64
+        );
+        assert!(
+            figures.prefix_hits >= 1 && figures.known_tokens >= 16,
+            "{figures:?}"
+        );
+        assert!(figures.cache_pages > 0 && figures.cache_pages_used == 0);
+        assert!(reading.decode_per_second > 0.0 && reading.prefill_per_second > 0.0);
+        let text = metrics.render();
+        let line = format!(
+            "emc_worker_engine_prefill_tokens_total{{model=\"tiny:1\"}} {}",
+            figures.read_tokens
+        );
+        assert!(
+            text.lines().any(|shown| shown == line),
+            "{line} is not in\n{text}"
+        );
+    }
 
     #[test]
     fn thousandths_become_the_numbers_they_stand_for() {
