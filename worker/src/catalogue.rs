@@ -78,8 +78,9 @@ pub async fn serve(
 ) -> anyhow::Result<Served> {
     let context = Arc::new(AtomicU32::new(0));
     let cannot = || format!("the model {} cannot be served", model.id);
+    let name = format!("{}:{}", entry.id, entry.version);
     let text = async |factory| {
-        EngineHandle::spawn(&model.id, factory, metrics)
+        EngineHandle::spawn(&name, factory, metrics)
             .await
             .map(Server::Text)
     };
@@ -249,6 +250,7 @@ mod tests {
             context,
             device: None,
             dtype: None,
+            activations: None,
             delay: Duration::ZERO,
         }
     }

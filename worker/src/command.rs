@@ -3,6 +3,7 @@
 pub mod check;
 pub mod echo_model;
 pub mod init;
+pub mod models;
 pub mod run;
 pub mod status;
 
@@ -50,6 +51,9 @@ pub enum Command {
     Run(run::Run),
     /// Shows how the running worker does; without one, what its journal says.
     Status,
+    /// Lists models, downloads them, offers them.
+    #[command(subcommand)]
+    Models(models::Models),
     /// Shows the echo model, for publishing it in a catalogue: an engine without a model, to try out a network.
     EchoModel(echo_model::EchoModel),
 }
@@ -65,6 +69,7 @@ impl Cli {
             Command::Check => check::execute(&self.config).await,
             Command::Run(run) => run.execute(&self.config).await,
             Command::Status => status::execute(&self.config).await,
+            Command::Models(models) => models.execute(&self.config).await,
             Command::EchoModel(echo) => echo.execute(),
         }
     }

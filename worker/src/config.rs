@@ -10,11 +10,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use candid::Principal;
+use emc_inference::Activations;
 use emc_protocol::model::is_model_id;
 use emc_protocol::{Price, Role, limits};
 use serde::Deserialize;
 
-pub use values::{Emc, Url, Version};
+pub use values::{Emc, Precision, Url, Version};
 
 /// Why there are no settings.
 #[derive(Debug, thiserror::Error)]
@@ -234,6 +235,8 @@ pub struct Model {
     pub device: Option<String>,
     /// `f32` or `bf16`; chosen by the device where absent.
     pub dtype: Option<String>,
+    /// How exactly packed weights are multiplied on the processor; the engine's own choice where absent.
+    pub activations: Option<Activations>,
     /// What the echo engine waits for each token.
     pub delay: Duration,
 }
@@ -252,6 +255,7 @@ struct RawModel {
     context: Option<u32>,
     device: Option<String>,
     dtype: Option<String>,
+    activations: Option<Precision>,
     delay_ms: Option<u64>,
 }
 
@@ -319,6 +323,9 @@ impl TryFrom<RawModel> for Model {
             Kind::Llm | Kind::Image if raw.delay_ms.is_some() => {
                 return wrong("delay_ms", "be absent: it is for kind = \"echo\"");
             }
+            Kind::Echo | Kind::Image if raw.activations.is_some() => {
+                return wrong("activations", "be absent: it is for kind = \"llm\"");
+            }
             Kind::Echo if raw.path.is_some() || raw.device.is_some() || raw.dtype.is_some() => {
                 return wrong(
                     "path, device and dtype",
@@ -336,6 +343,7 @@ impl TryFrom<RawModel> for Model {
             context: raw.context,
             device: raw.device.filter(|device| device != "auto"),
             dtype: raw.dtype.filter(|dtype| dtype != "auto"),
+            activations: raw.activations.map(|Precision(activations)| activations),
             delay: Duration::from_millis(raw.delay_ms.unwrap_or(0)),
             id,
         })
@@ -359,7 +367,11 @@ impl Config {
         Ok(config)
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    /// Reads the text of a file; its paths stay as they are.
+    ///
+    /// # Errors
+    /// What is wrong with it, with key and line.
+    pub fn parse(text: &str) -> Result<Self, String> {
         let config: Self = toml::from_str(text).map_err(|error| error.to_string())?;
         if config.models.len() > limits::OFFERS {
             return Err(format!(

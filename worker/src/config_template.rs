@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use candid::Principal;
 use emc_protocol::Role;
 
-use crate::config::role_name;
+use crate::config::{Kind, role_name};
 
 /// What is known when the file is written.
 #[derive(Debug, Clone)]
@@ -41,12 +41,16 @@ pub enum GivenNetwork {
 pub struct GivenModel {
     /// The id in the catalogue.
     pub id: String,
+    /// What runs it.
+    pub kind: Kind,
     /// The file or folder; none for the echo engine.
     pub path: Option<PathBuf>,
     /// EMC per million prompt tokens.
     pub price_prompt: String,
     /// EMC per million output tokens.
     pub price_output: String,
+    /// EMC per million pixels times steps, for pictures.
+    pub price_pixel_steps: String,
     /// Jobs at a time.
     pub concurrency: Option<u32>,
 }
@@ -56,9 +60,11 @@ impl GivenModel {
     pub fn llm(id: &str, path: impl Into<PathBuf>) -> Self {
         Self {
             id: id.into(),
+            kind: Kind::Llm,
             path: Some(path.into()),
             price_prompt: "1".into(),
             price_output: "4".into(),
+            price_pixel_steps: "1".into(),
             concurrency: None,
         }
     }
@@ -66,6 +72,7 @@ impl GivenModel {
     /// The echo engine.
     pub fn echo() -> Self {
         Self {
+            kind: Kind::Echo,
             path: None,
             ..Self::llm(crate::engine::echo::MODEL_ID, "")
         }
@@ -152,6 +159,8 @@ pub fn render(given: &Given) -> String {
          #   context      longest prompt and answer together, in tokens; the model's own where absent\n\
          #   device       \"auto\", \"cpu\", \"cuda\" or \"cuda:1\"\n\
          #   dtype        \"auto\" (f32 on the processor, bf16 on a GPU), \"f32\", \"bf16\", or \"f16\" on a GPU\n\
+         #   activations  how exactly packed weights (GGUF) are multiplied on a processor: 16 (as good as exact, the\n\
+         #                usual), \"exact\" (slower), or 8 (prompts are read faster, answers part from other machines')\n\
          #   delay_ms     for kind = \"echo\": the time each token takes\n",
     );
     if given.models.is_empty() {
@@ -170,23 +179,31 @@ pub fn render(given: &Given) -> String {
     out
 }
 
-fn model(given: &GivenModel) -> String {
+/// The lines of one model.
+pub fn model(given: &GivenModel) -> String {
+    let kind = match given.kind {
+        Kind::Llm => "llm",
+        Kind::Echo => "echo",
+        Kind::Image => "image",
+    };
     let mut out = format!(
-        "\n[[model]]\nid = {}\nversion = \"latest\"\n",
+        "\n[[model]]\nid = {}\nversion = \"latest\"\nkind = \"{kind}\"\n",
         quoted(&given.id)
     );
-    match &given.path {
-        Some(path) => out.push_str(&format!(
-            "kind = \"llm\"\npath = {}\n",
-            quoted(&path.to_string_lossy())
-        )),
-        None => out.push_str("kind = \"echo\"\n"),
+    if let Some(path) = &given.path {
+        out.push_str(&format!("path = {}\n", quoted(&path.to_string_lossy())));
     }
+    let price = match given.kind {
+        Kind::Image => format!("pixel_steps = {}", quoted(&given.price_pixel_steps)),
+        Kind::Llm | Kind::Echo => format!(
+            "prompt = {}, output = {}",
+            quoted(&given.price_prompt),
+            quoted(&given.price_output)
+        ),
+    };
+    let concurrency = given.concurrency.unwrap_or(4);
     out.push_str(&format!(
-        "price = {{ prompt = {}, output = {} }}\nconcurrency = {}\n",
-        quoted(&given.price_prompt),
-        quoted(&given.price_output),
-        given.concurrency.unwrap_or(4)
+        "price = {{ {price} }}\nconcurrency = {concurrency}\n"
     ));
     if given.path.is_some() {
         out.push_str("device = \"auto\"\ndtype = \"auto\"\n");

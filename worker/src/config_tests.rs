@@ -30,6 +30,23 @@ fn a_short_file_is_enough() {
 }
 
 #[test]
+fn activations_are_named_by_their_bits() {
+    use crate::engine::llm::LlmOptions;
+    for (line, expected) in [
+        ("", Activations::Bits16),
+        ("activations = 16", Activations::Bits16),
+        ("activations = \"16\"", Activations::Bits16),
+        ("activations = 8", Activations::Bits8),
+        ("activations = \"exact\"", Activations::Exact),
+    ] {
+        let text = with_model(&format!("path = \"x\"\ndevice = \"cpu\"\n{line}"));
+        let config = Config::parse(&text).expect(line);
+        let options = LlmOptions::of(&config.models[0]).expect(line);
+        assert_eq!(options.activations, expected, "{line}");
+    }
+}
+
+#[test]
 fn prices_are_exact_however_they_are_written() {
     for (written, e8s) in [
         ("\"0.25\"", 25_000_000),
@@ -74,7 +91,7 @@ fn a_model_of_pictures_has_a_path_and_a_price_for_pixels_alone() {
 
 #[test]
 fn what_is_wrong_is_named_with_its_key_and_line() {
-    let cases: [(String, &[&str]); 15] = [
+    let cases: [(String, &[&str]); 18] = [
         (with_model("pth = \"x\""), &["line 9", "pth"]),
         (
             with_model("path = \"x\"\nversion = \"newest\""),
@@ -83,6 +100,18 @@ fn what_is_wrong_is_named_with_its_key_and_line() {
         (
             with_model("path = \"x\"\nconcurrency = 0"),
             &["concurrency", "1 to 1024", "line 6"],
+        ),
+        (
+            with_model("path = \"x\"\nactivations = 4"),
+            &["line 10", "activations", "\"exact\", 16 or 8"],
+        ),
+        (
+            with_model("path = \"x\"\nactivations = \"all\""),
+            &["line 10", "all", "\"exact\", 16 or 8"],
+        ),
+        (
+            with_model("kind = \"echo\"\nactivations = 16"),
+            &["activations", "kind = \"llm\""],
         ),
         (with_model(""), &["path", "must be given"]),
         (

@@ -4,10 +4,12 @@
 //! Either lives on one thread of its own ([`thread`]), so it need not be shareable, and may block.
 
 pub mod echo;
+pub mod gauge;
 pub mod llm;
 pub mod painter;
 pub mod thread;
 
+use emc_inference::EngineFigures;
 use emc_protocol::audit::{AuditTask, Vote};
 use emc_protocol::{FinishReason, JobInput, Parameters};
 
@@ -18,6 +20,16 @@ pub enum Server {
     Text(thread::EngineHandle),
     /// A model that makes pictures.
     Pictures(painter::PainterHandle),
+}
+
+impl Server {
+    /// False while it could not do a job: its engine failed and is being started again.
+    pub fn is_ready(&self) -> bool {
+        match self {
+            Self::Text(engine) => engine.gauge().is_ready(),
+            Self::Pictures(_) => true,
+        }
+    }
 }
 
 /// Names a sequence; chosen by who starts it.
@@ -96,4 +108,7 @@ pub trait Engine {
 
     /// Drops a sequence, if it is there.
     fn cancel(&mut self, key: SequenceKey);
+
+    /// How it does; asked after every step.
+    fn figures(&self) -> EngineFigures;
 }

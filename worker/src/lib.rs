@@ -5,6 +5,7 @@
 //! - [`validate`] checks other nodes' results.
 //! - [`engine`] is what runs jobs; [`answer`] and [`preview`] are what becomes of the tokens.
 //! - [`escrow`] is all that `work` knows of the network; [`escrow_client`] is the real one.
+//! - [`hub`] brings models here.
 //! - [`config`] and [`identity`] are what an operator gives; [`command`] is the command line.
 
 pub mod answer;
@@ -24,12 +25,16 @@ pub mod escrow_client;
 mod fake_escrow;
 pub mod hardware;
 pub mod http_get;
+pub mod hub;
 pub mod identity;
 pub mod journal;
 pub mod logs;
 pub mod metrics;
 pub mod metrics_server;
+pub mod model_files;
 pub mod preview;
+pub mod progress;
 pub mod registration;
+pub mod report;
 pub mod validate;
 pub mod work;

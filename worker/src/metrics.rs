@@ -1,10 +1,12 @@
 //! What the worker counts, and its text in Prometheus' format.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::engine::gauge::{Gauge, Reading};
 
 /// Over how long the tokens a second are taken.
 const RATE_WINDOW: Duration = Duration::from_secs(30);
@@ -65,6 +67,8 @@ pub struct Metrics {
     /// True while new jobs or audits are taken.
     pub taking_work: AtomicBool,
     recent: Mutex<VecDeque<(Instant, u64)>>,
+    /// The engines for text, by the names of their models.
+    engines: Mutex<BTreeMap<String, Arc<Gauge>>>,
 }
 
 impl Metrics {
@@ -83,6 +87,21 @@ impl Metrics {
             _ => recent.push_back((now, tokens)),
         }
         forget(&mut recent, now);
+    }
+
+    /// Shows an engine from now on.
+    pub fn show_engine(&self, model: &str, gauge: Arc<Gauge>) {
+        let mut engines = self.engines.lock().unwrap_or_else(PoisonError::into_inner);
+        engines.insert(model.to_owned(), gauge);
+    }
+
+    /// How the engines for text do, by the names of their models.
+    pub fn engines(&self) -> Vec<(String, Reading)> {
+        let engines = self.engines.lock().unwrap_or_else(PoisonError::into_inner);
+        let read = engines
+            .iter()
+            .map(|(model, gauge)| (model.clone(), gauge.read()));
+        read.collect()
     }
 
     /// Counts an engine that failed as a whole.
@@ -281,15 +300,145 @@ impl Metrics {
             "1 while new jobs or audits are taken.",
             taking,
         );
+        self.render_engines(&mut out);
         out
+    }
+
+    /// Metric by metric, in each a line for every engine: so the format wants it.
+    fn render_engines(&self, out: &mut String) {
+        let engines = self.engines();
+        if engines.is_empty() {
+            return;
+        }
+        for (name, kind, help, value) in ENGINE_LINES {
+            head(out, name, kind, help);
+            for (model, reading) in &engines {
+                let value = value(reading);
+                let _ = writeln!(out, "emc_worker_{name}{{model=\"{model}\"}} {value}");
+            }
+        }
     }
 }
 
+/// A line for an engine: name, type, help, value.
+type EngineLine = (
+    &'static str,
+    &'static str,
+    &'static str,
+    fn(&Reading) -> f64,
+);
+
+/// What is shown of an engine. Seconds and tokens are counted together: their quotient over any time is a speed.
+const ENGINE_LINES: [EngineLine; 16] = [
+    (
+        "engine_ready",
+        "gauge",
+        "0 while the engine is being started again.",
+        |r| f64::from(u8::from(r.is_ready)),
+    ),
+    (
+        "engine_sequences",
+        "gauge",
+        "Jobs that the engine has in flight.",
+        |r| r.figures.in_flight as f64,
+    ),
+    (
+        "engine_batch_size",
+        "gauge",
+        "Jobs that its last step took further.",
+        |r| r.figures.batch as f64,
+    ),
+    (
+        "engine_queue_length",
+        "gauge",
+        "Jobs and checks that wait for room in it.",
+        |r| r.waiting as f64,
+    ),
+    (
+        "engine_prefill_tokens_per_second",
+        "gauge",
+        "Speed of reading prompts, lately.",
+        |r| rounded(r.prefill_per_second),
+    ),
+    (
+        "engine_decode_tokens_per_second",
+        "gauge",
+        "Speed of all answers together, lately.",
+        |r| rounded(r.decode_per_second),
+    ),
+    (
+        "engine_cache_pages",
+        "gauge",
+        "Pages for keys and values.",
+        |r| r.figures.cache_pages as f64,
+    ),
+    (
+        "engine_cache_pages_used",
+        "gauge",
+        "Pages that jobs in flight use.",
+        |r| r.figures.cache_pages_used as f64,
+    ),
+    ("engine_steps_total", "counter", "Steps.", |r| {
+        r.figures.steps as f64
+    }),
+    (
+        "engine_prefill_tokens_total",
+        "counter",
+        "Tokens of prompts that were read.",
+        |r| r.figures.read_tokens as f64,
+    ),
+    (
+        "engine_prefill_seconds_total",
+        "counter",
+        "Seconds of the steps that read some.",
+        |r| r.figures.read_time.as_secs_f64(),
+    ),
+    (
+        "engine_decode_tokens_total",
+        "counter",
+        "Tokens made in steps that read nothing.",
+        |r| r.figures.decoded_tokens as f64,
+    ),
+    (
+        "engine_decode_seconds_total",
+        "counter",
+        "Seconds of those steps.",
+        |r| r.figures.decode_time.as_secs_f64(),
+    ),
+    (
+        "engine_prefix_hits_total",
+        "counter",
+        "Jobs whose prompts began as ones before.",
+        |r| r.figures.prefix_hits as f64,
+    ),
+    (
+        "engine_prefix_tokens_total",
+        "counter",
+        "Tokens that were not read for that.",
+        |r| r.figures.known_tokens as f64,
+    ),
+    (
+        "engine_evictions_total",
+        "counter",
+        "Jobs that gave way where the pages were full.",
+        |r| r.figures.evictions as f64,
+    ),
+];
+
+fn rounded(rate: f64) -> f64 {
+    (rate * 100.0).round() / 100.0
+}
+
 fn line(out: &mut String, name: &str, kind: &str, help: &str, value: impl std::fmt::Display) {
+    head(out, name, kind, help);
+    let _ = writeln!(out, "emc_worker_{name} {value}");
+}
+
+fn head(out: &mut String, name: &str, kind: &str, help: &str) {
     // Writing to a String cannot fail.
     let _ = writeln!(
         out,
-        "# HELP emc_worker_{name} {help}\n# TYPE emc_worker_{name} {kind}\nemc_worker_{name} {value}"
+        "# HELP emc_worker_{name} {help}\n# TYPE emc_worker_{name} {kind}"
     );
 }
 
@@ -312,6 +461,7 @@ fn now_ms() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use emc_inference::EngineFigures;
 
     #[test]
     fn what_is_counted_is_shown() {
@@ -322,6 +472,18 @@ mod tests {
         metrics.polled(3);
         metrics.audited(Duration::from_millis(1_500));
         metrics.delivered.store(2, Relaxed);
+        assert!(!metrics.render().contains("engine_batch_size"));
+        let gauge = Arc::new(Gauge::default());
+        metrics.show_engine("m:1", gauge.clone());
+        metrics.show_engine("n:1", Arc::default());
+        let mut figures = EngineFigures::default();
+        gauge.tell(figures, 0);
+        (figures.in_flight, figures.batch, figures.steps) = (3, 2, 9);
+        (figures.read_tokens, figures.read_time) = (600, Duration::from_millis(500));
+        (figures.decoded_tokens, figures.decode_time) = (40, Duration::from_millis(160));
+        (figures.cache_pages, figures.cache_pages_used) = (64, 7);
+        (figures.prefix_hits, figures.known_tokens) = (1, 32);
+        gauge.tell(figures, 4);
         let text = metrics.render();
         for line in [
             "emc_worker_generated_tokens_total 12",
@@ -332,6 +494,21 @@ mod tests {
             "emc_worker_audits_computed_total 1",
             "emc_worker_audit_seconds_total 1.500000",
             "# TYPE emc_worker_jobs_in_flight gauge",
+            "# TYPE emc_worker_engine_steps_total counter",
+            "emc_worker_engine_ready{model=\"m:1\"} 1",
+            "emc_worker_engine_ready{model=\"n:1\"} 0",
+            "emc_worker_engine_sequences{model=\"m:1\"} 3",
+            "emc_worker_engine_batch_size{model=\"m:1\"} 2",
+            "emc_worker_engine_queue_length{model=\"m:1\"} 4",
+            "emc_worker_engine_prefill_tokens_per_second{model=\"m:1\"} 1200",
+            "emc_worker_engine_decode_tokens_per_second{model=\"m:1\"} 250",
+            "emc_worker_engine_cache_pages{model=\"m:1\"} 64",
+            "emc_worker_engine_cache_pages_used{model=\"m:1\"} 7",
+            "emc_worker_engine_steps_total{model=\"m:1\"} 9",
+            "emc_worker_engine_prefill_seconds_total{model=\"m:1\"} 0.5",
+            "emc_worker_engine_decode_tokens_total{model=\"m:1\"} 40",
+            "emc_worker_engine_prefix_hits_total{model=\"m:1\"} 1",
+            "emc_worker_engine_prefix_tokens_total{model=\"m:1\"} 32",
         ] {
             assert!(
                 text.lines().any(|shown| shown == line),

@@ -67,7 +67,11 @@ impl Served {
         }
     }
 
+    /// How many more jobs can be run: none while the engine is being started again, since they could only be given back.
     fn free(&self) -> u32 {
+        if !self.server.is_ready() {
+            return 0;
+        }
         self.concurrency
             .saturating_sub(self.in_flight.load(Relaxed))
     }

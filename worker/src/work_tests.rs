@@ -3,7 +3,7 @@
 use super::*;
 use crate::engine::EngineError;
 use crate::engine::echo::{self, Echo};
-use crate::engine::thread::EngineHandle;
+use crate::engine::thread::{EngineHandle, Factory};
 use crate::fake_escrow::{ESCROW, FakeEscrow, Fault, key, model, node};
 use emc_protocol::error::code;
 use emc_protocol::job::{ChatMessage, ChatRole};
@@ -51,14 +51,20 @@ impl Disk {
         token_delay: Duration,
         root: [u8; 32],
     ) -> Running {
+        let echo = move || Ok(Box::new(Echo::new(token_delay)) as _);
+        self.start_engine(escrow, Box::new(echo), root).await
+    }
+
+    async fn start_engine(
+        &self,
+        escrow: &Arc<FakeEscrow>,
+        factory: Factory,
+        root: [u8; 32],
+    ) -> Running {
         let metrics = Arc::new(Metrics::default());
-        let engine = EngineHandle::spawn(
-            "echo",
-            Box::new(move || Ok::<_, EngineError>(Box::new(Echo::new(token_delay)))),
-            metrics.clone(),
-        )
-        .await
-        .expect("an echo engine starts");
+        let engine = EngineHandle::spawn("echo", factory, metrics.clone())
+            .await
+            .expect("an engine starts");
         let terms = Terms {
             context: 300,
             least_paid_percent: 75,
@@ -508,4 +514,98 @@ async fn a_result_that_is_drawn_first_earns_when_its_job_is_final() {
     let _ = counting.await;
     assert_eq!(metrics.earned_e8s.load(Relaxed), 148);
     assert_eq!(worker.drain().await, 0);
+}
+
+#[tokio::test]
+async fn no_more_is_claimed_than_the_engine_has_room_for() {
+    let (escrow, disk) = (Arc::new(FakeEscrow::default()), Disk::new());
+    let jobs: Vec<_> = (0..12)
+        .map(|n| escrow.submit(&format!("take your time with number {n}")))
+        .collect();
+    let worker = disk.start(&escrow, Duration::from_millis(1)).await;
+    let (mut most, mut batch) = (0, 0);
+    while worker.metrics.delivered.load(Relaxed) < jobs.len() as u64 {
+        // What is claimed is in flight until its result is owed to the escrow.
+        most = most.max(worker.metrics.in_flight.load(Relaxed));
+        for (_, engine) in worker.metrics.engines() {
+            assert_eq!(engine.waiting, 0, "a claimed job waits for the engine");
+            batch = batch.max(engine.figures.in_flight);
+        }
+        tokio::time::sleep(Duration::from_micros(300)).await;
+    }
+    assert_eq!((most, batch), (3, 3), "all room is used, and no more");
+    for job in jobs {
+        let job = escrow.until_settled(job).await;
+        assert_eq!((job.settled, job.declined.len()), (1, 0));
+    }
+    assert_eq!(worker.drain().await, 0);
+}
+
+#[tokio::test]
+async fn nothing_is_claimed_for_an_engine_that_is_being_started_again() {
+    let (escrow, disk) = (Arc::new(FakeEscrow::default()), Disk::new());
+    let broken = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let stays_broken = broken.clone();
+    let mut is_first = true;
+    let factory = move || {
+        if std::mem::take(&mut is_first) {
+            return Ok(Box::new(Failing) as Box<dyn crate::engine::Engine>);
+        }
+        match stays_broken.load(Relaxed) {
+            true => Err(EngineError::Broken("no memory".into())),
+            false => Ok(Box::new(Echo::new(Duration::ZERO)) as _),
+        }
+    };
+    let worker = disk
+        .start_engine(&escrow, Box::new(factory), echo::root())
+        .await;
+    let first = escrow.submit("the one that breaks it");
+    while worker.metrics.declined.load(Relaxed) == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let next = escrow.submit("the one that waits");
+    tokio::time::sleep(PACE.poll * 20).await;
+    assert_eq!(escrow.job_now(next).state, JobState::Open);
+    assert_eq!(worker.metrics.claimed.load(Relaxed), 1);
+    broken.store(false, Relaxed);
+    assert_eq!(escrow.until_settled(next).await.declined.len(), 0);
+    assert_eq!(escrow.job_now(first).declined.len(), 1);
+    assert_eq!(worker.drain().await, 0);
+}
+
+/// An engine that breaks with its first step.
+struct Failing;
+
+impl crate::engine::Engine for Failing {
+    fn prompt(&mut self, _: &JobInput) -> Result<Vec<u32>, EngineError> {
+        Ok(vec![1])
+    }
+
+    fn start(
+        &mut self,
+        _: crate::engine::SequenceKey,
+        _: &crate::engine::Start,
+    ) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    fn step(
+        &mut self,
+    ) -> Result<Vec<(crate::engine::SequenceKey, crate::engine::Event)>, EngineError> {
+        Err(EngineError::Broken("no memory".into()))
+    }
+
+    fn verify(
+        &mut self,
+        _: &emc_protocol::audit::AuditTask,
+        _: &[u32],
+    ) -> Result<emc_protocol::audit::Vote, EngineError> {
+        Err(EngineError::Broken("no memory".into()))
+    }
+
+    fn cancel(&mut self, _: crate::engine::SequenceKey) {}
+
+    fn figures(&self) -> emc_inference::EngineFigures {
+        emc_inference::EngineFigures::default()
+    }
 }

@@ -7,7 +7,7 @@
 //! waits and is computed again: which tokens a sequence gets does not depend on what runs beside it.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::decoder::{PAGE, Pool};
 use crate::error::{Error, Result};
@@ -70,6 +70,38 @@ pub enum Event {
     },
 }
 
+/// How an engine does. What is counted began with it; rates are differences of two looks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EngineFigures {
+    /// Sequences in flight.
+    pub in_flight: usize,
+    /// Sequences that the last step took further.
+    pub batch: usize,
+    /// Steps so far.
+    pub steps: u64,
+    /// Tokens that were read: of prompts, and of answers that had lost their place in the cache.
+    pub read_tokens: u64,
+    /// Time of the steps that read some; they may have taken answers further as well.
+    pub read_time: Duration,
+    /// Tokens that were chosen in any step.
+    pub chosen_tokens: u64,
+    /// Tokens that were chosen in steps that read nothing.
+    pub decoded_tokens: u64,
+    /// Time of those steps.
+    pub decode_time: Duration,
+    /// Pages of the cache.
+    pub cache_pages: usize,
+    /// Pages that sequences in flight use.
+    pub cache_pages_used: usize,
+    /// Sequences that began with tokens which the cache knew.
+    pub prefix_hits: u64,
+    /// Tokens that were not read, because the cache knew them.
+    pub known_tokens: u64,
+    /// Times that a sequence had to give its place in the cache to an older one.
+    pub evictions: u64,
+}
+
 /// A model at work.
 pub struct Engine {
     model: Model,
@@ -78,6 +110,8 @@ pub struct Engine {
     /// Those in flight, the oldest first.
     running: BTreeMap<SequenceId, Sequence>,
     next: u64,
+    /// What is counted.
+    counted: EngineFigures,
 }
 
 impl Engine {
@@ -98,6 +132,7 @@ impl Engine {
             pool,
             running: BTreeMap::new(),
             next: 0,
+            counted: EngineFigures::default(),
         })
     }
 
@@ -109,6 +144,16 @@ impl Engine {
     /// Sequences in flight.
     pub fn in_flight(&self) -> usize {
         self.running.len()
+    }
+
+    /// How it does; cheap enough for every step.
+    pub fn figures(&self) -> EngineFigures {
+        EngineFigures {
+            in_flight: self.running.len(),
+            cache_pages: self.pool.pages(),
+            cache_pages_used: self.pool.pages() - self.pool.free(),
+            ..self.counted
+        }
     }
 
     /// Admits a sequence.
@@ -184,19 +229,23 @@ impl Engine {
         let planned = self.plan();
         let mut parts = Vec::new();
         let mut ids = Vec::new();
+        let mut read = 0;
         for (&id, sequence) in &mut self.running {
             let Some(&count) = planned.get(&id) else {
                 continue;
             };
-            let is_last = sequence.behind() <= count;
+            let (is_last, is_reading) = (sequence.behind() <= count, sequence.is_reading());
             if let Some(part) = sequence.part(count) {
                 ids.push((id, is_last));
+                read += if is_reading { part.ids.len() as u64 } else { 0 };
                 parts.push(part);
             }
         }
         if parts.is_empty() {
+            self.counted.batch = 0;
             return Vec::new();
         }
+        let batch = parts.len();
         let ready: Vec<bool> = ids.iter().map(|(_, is_last)| *is_last).collect();
         let logits = self.model.logits_of(&mut parts, &ready, &mut self.pool);
         let spent = begin.elapsed();
@@ -245,7 +294,24 @@ impl Engine {
                 },
             });
         }
+        self.count(batch, read, &events, begin.elapsed());
         events
+    }
+
+    fn count(&mut self, batch: usize, read: u64, events: &[Event], time: Duration) {
+        let is_token = |event: &&Event| matches!(event, Event::Token { .. });
+        let chosen = events.iter().filter(is_token).count() as u64;
+        let counted = &mut self.counted;
+        counted.batch = batch;
+        counted.steps += 1;
+        counted.chosen_tokens += chosen;
+        counted.read_tokens += read;
+        if read > 0 {
+            counted.read_time += time;
+        } else {
+            counted.decoded_tokens += chosen;
+            counted.decode_time += time;
+        }
     }
 
     /// How many tokens of which sequences the next step computes; there is room for all of them.
@@ -274,12 +340,16 @@ impl Engine {
                 match waiting.pop_back() {
                     Some(youngest) => {
                         if let Some(youngest) = self.running.get_mut(&youngest) {
-                            youngest.leave(&mut self.pool);
+                            let had_place = youngest.leave(&mut self.pool);
+                            self.counted.evictions += u64::from(had_place);
                         }
                     }
                     None => has_room = false,
                 }
             }
+            let known = sequence.take_known();
+            self.counted.known_tokens += known as u64;
+            self.counted.prefix_hits += u64::from(known > 0);
             if has_room {
                 // Part of the prompt may have been known.
                 let count = count.min(sequence.behind());

@@ -273,6 +273,7 @@ fn sequences_that_outgrow_the_pool_wait_and_get_the_same_tokens() {
         }
     }
     assert!(waited, "the pool was never full: this test shows nothing");
+    assert!(engine.figures().evictions > 0);
     let together: Vec<_> = ids.iter().map(|id| answers[id].clone()).collect();
     assert_eq!(alone, together);
 }
@@ -388,4 +389,48 @@ fn likely_tokens_are_told_with_their_probabilities() {
         ..params
     };
     assert!(engine.start(prompt, many).is_err());
+}
+
+#[test]
+fn figures_are_those_of_what_was_done() {
+    let mut engine = Engine::new(model(), EngineOptions::default()).expect("memory");
+    let finish = |engine: &mut Engine| {
+        while engine.in_flight() > 0 {
+            engine.step();
+        }
+    };
+    let new = engine.figures();
+    assert_eq!((new.cache_pages_used, new.steps), (0, 0));
+    let prompt: Vec<u32> = (1..41).collect();
+    engine
+        .start(prompt.clone(), sampled(1, 10))
+        .expect("starts");
+    engine.step();
+    let reading = engine.figures();
+    assert_eq!((reading.in_flight, reading.batch, reading.steps), (1, 1, 1));
+    assert_eq!((reading.read_tokens, reading.chosen_tokens), (40, 1));
+    // Three pages for forty tokens.
+    assert_eq!(reading.cache_pages_used, 3);
+    assert!(reading.read_time > Duration::ZERO && reading.decode_time.is_zero());
+    finish(&mut engine);
+    let alone = engine.figures();
+    assert_eq!((alone.in_flight, alone.cache_pages_used), (0, 0));
+    assert_eq!((alone.read_tokens, alone.prefix_hits), (40, 0));
+    assert_eq!(alone.decoded_tokens + 1, alone.chosen_tokens);
+    assert!(alone.decode_time > Duration::ZERO);
+
+    // Two whole pages of the prompt are known; both read what is left of it.
+    engine.start(prompt.clone(), sampled(2, 4)).expect("starts");
+    engine.start(prompt, sampled(3, 4)).expect("starts");
+    engine.step();
+    let both = engine.figures();
+    assert_eq!(
+        (both.batch, both.prefix_hits, both.known_tokens),
+        (2, 2, 64)
+    );
+    assert_eq!(both.read_tokens, 40 + 2 * 8);
+    assert_eq!(both.chosen_tokens, alone.chosen_tokens + 2);
+    finish(&mut engine);
+    assert_eq!(engine.figures().evictions, 0);
+    assert_eq!(engine.figures().cache_pages, new.cache_pages);
 }

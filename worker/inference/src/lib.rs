@@ -58,7 +58,7 @@ pub use chat_template::{ChatInput, ChatMessage, ChatTemplate};
 pub use detokenise::Detokeniser;
 pub use device::{DType, Device};
 pub use encoder::{Embedding, Encoder, EncoderInfo, Pooling};
-pub use engine::{Engine, EngineOptions, Event, SequenceId};
+pub use engine::{Engine, EngineFigures, EngineOptions, Event, SequenceId};
 pub use error::{Error, Result};
 pub use gap::Gap;
 pub use grammar::{Grammar, MAX_SCHEMA};

@@ -223,6 +223,8 @@ pub(crate) struct Sequence {
     is_long: bool,
     /// What is computed so far; none before the first step, and while others have taken its place.
     cache: Option<Cache>,
+    /// Tokens that the cache knew when the sequence took its place there, until they are counted.
+    known: usize,
     detokeniser: Detokeniser,
     text: String,
     /// Kept where adjustments look at it.
@@ -273,6 +275,7 @@ impl Sequence {
             limit: capacity - prompt.len(),
             is_long: model.decoder.is_long(capacity),
             cache: None,
+            known: 0,
             detokeniser: model.text().detokeniser(),
             text: String::new(),
             timings: Timings {
@@ -298,9 +301,12 @@ impl Sequence {
     /// Makes room in the pool for the next `count` tokens; false if there is none.
     pub(crate) fn reserve(&mut self, pool: &mut Pool, count: usize) -> bool {
         let (tokens, is_long) = (&self.tokens, self.is_long);
-        let cache = self
-            .cache
-            .get_or_insert_with(|| pool.begin(tokens, is_long));
+        let known = &mut self.known;
+        let cache = self.cache.get_or_insert_with(|| {
+            let cache = pool.begin(tokens, is_long);
+            *known += cache.used();
+            cache
+        });
         let count = count.min(tokens.len() - cache.used());
         pool.reserve(cache, count)
     }
@@ -313,11 +319,24 @@ impl Sequence {
         (!ids.is_empty()).then_some(Part { ids, cache })
     }
 
-    /// Gives its place to others; what was computed is computed again later.
-    pub(crate) fn leave(&mut self, pool: &mut Pool) {
-        if let Some(cache) = self.cache.take() {
+    /// Gives its place to others, if it has one; what was computed is computed again later.
+    pub(crate) fn leave(&mut self, pool: &mut Pool) -> bool {
+        let cache = self.cache.take();
+        let had_place = cache.is_some();
+        if let Some(cache) = cache {
             pool.end(cache);
         }
+        had_place
+    }
+
+    /// True while there is more to compute than the answer's last token.
+    pub(crate) fn is_reading(&self) -> bool {
+        self.tokens.len() == self.prompt || self.behind() > 1
+    }
+
+    /// Tokens that the cache knew, since this was last asked.
+    pub(crate) fn take_known(&mut self) -> usize {
+        std::mem::take(&mut self.known)
     }
 
     /// Counts the time of a step that this sequence had part in.

@@ -17,13 +17,14 @@ use anyhow::{Context, bail};
 use clap::Args;
 use ed25519_dalek::SigningKey;
 use emc_client::{Client, Error, Identity, Registry, RetryPolicy};
+use emc_inference::Activations;
 use emc_protocol::ModelEntry;
 use emc_protocol::node::UpdateNode;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::backoff::Backoff;
-use crate::config::{Config, Endpoints, Model};
+use crate::config::{Config, Endpoints, Kind, Model};
 use crate::data_dir::DataDir;
 use crate::drain::{self, Stage, reached};
 use crate::escrow_client::EscrowClient;
@@ -32,7 +33,7 @@ use crate::metrics::Metrics;
 use crate::registration::{self, Wanted};
 use crate::validate::Validator;
 use crate::work::{Deliveries, Earnings, Pace, Served, Worker};
-use crate::{catalogue, hardware, identity, metrics_server};
+use crate::{catalogue, hardware, identity, metrics_server, report};
 
 /// How to run.
 #[derive(Debug, Args)]
@@ -40,6 +41,10 @@ pub struct Run {
     /// How long a drain may take, in seconds; what still runs then is given back.
     #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     drain_timeout: u64,
+    /// How exactly packed weights are multiplied on the processor, for all language models: exact, 16 or 8 bits. Unless
+    /// given, each model's own setting.
+    #[arg(long, value_name = "BITS")]
+    activations: Option<Activations>,
 }
 
 /// How long the registry is told of a drain.
@@ -58,7 +63,14 @@ impl Run {
     /// # Errors
     /// Where settings, key, data folder or models do not allow to serve.
     pub async fn execute(self, path: &Path) -> anyhow::Result<ExitCode> {
-        let config = Config::read(path)?;
+        let mut config = Config::read(path)?;
+        let language = config
+            .models
+            .iter_mut()
+            .filter(|model| model.kind == Kind::Llm);
+        for model in language {
+            model.activations = self.activations.or(model.activations);
+        }
         if config.models.is_empty() {
             bail!(
                 "{} has no [[model]]: say which models you serve",
@@ -204,8 +216,11 @@ impl Station {
             });
             keeping = Some(tokio::spawn(self.keep_registered(wanted)));
             let farewell = tokio::spawn(farewell(registry, stages.clone()));
+            let reporting = tokio::spawn(report::report(self.metrics.clone()));
             tracing::info!("serving");
-            worker.run(stages.clone()).await?;
+            let worked = worker.run(stages.clone()).await;
+            reporting.abort();
+            worked?;
             // Bounded by its own time.
             let _ = farewell.await;
         } else {

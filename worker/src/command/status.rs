@@ -8,8 +8,10 @@ use emc_protocol::Tokens;
 
 use crate::config::Config;
 use crate::data_dir::{DataDir, DataDirError, journal_in};
+use crate::engine::gauge::Reading;
 use crate::http_get;
 use crate::journal::Journal;
+use crate::report::in_words;
 
 /// Shows it.
 ///
@@ -91,6 +93,7 @@ async fn of_running(config: &Config) -> ExitCode {
         e8s.map_or("?".to_owned(), |e8s| Tokens(e8s).to_string())
     };
     println!("A worker is running: {}", health.trim());
+    show_engines(&values);
     show(&[
         ("roles", config.node.roles_shown()),
         (
@@ -157,6 +160,47 @@ async fn of_running(config: &Config) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// A line for each engine.
+fn show_engines(values: &BTreeMap<&str, &str>) {
+    for model in models(values) {
+        let reading = engine(values, model);
+        show(&[("engine", format!("{model}: {}", in_words(&reading)))]);
+    }
+}
+
+/// The models whose engines are shown.
+fn models<'a>(values: &BTreeMap<&'a str, &str>) -> Vec<&'a str> {
+    let names = values.keys();
+    let label = |name: &'a str| {
+        name.strip_prefix("engine_ready{model=\"")?
+            .strip_suffix("\"}")
+    };
+    names.filter_map(|name| label(name)).collect()
+}
+
+/// What is shown of an engine, read back.
+fn engine(values: &BTreeMap<&str, &str>, model: &str) -> Reading {
+    let number = |name: &str| {
+        let value = values.get(format!("engine_{name}{{model=\"{model}\"}}").as_str());
+        value
+            .and_then(|value| value.parse::<f64>().ok())
+            .unwrap_or(0.0)
+    };
+    let mut reading = Reading {
+        is_ready: number("ready") > 0.0,
+        waiting: number("queue_length") as usize,
+        prefill_per_second: number("prefill_tokens_per_second"),
+        decode_per_second: number("decode_tokens_per_second"),
+        ..Reading::default()
+    };
+    let figures = &mut reading.figures;
+    figures.batch = number("batch_size") as usize;
+    figures.cache_pages = number("cache_pages") as usize;
+    figures.cache_pages_used = number("cache_pages_used") as usize;
+    figures.prefix_hits = number("prefix_hits_total") as u64;
+    reading
+}
+
 /// The mean time of a check.
 fn seconds_each(values: &BTreeMap<&str, &str>) -> String {
     let value = |name: &str| values.get(name)?.parse::<f64>().ok();
@@ -183,6 +227,29 @@ fn parse(text: &str) -> BTreeMap<&str, &str> {
 mod tests {
     use super::*;
     use crate::metrics::Metrics;
+
+    #[test]
+    fn what_engines_show_is_read_back() {
+        let metrics = Metrics::default();
+        let gauge = std::sync::Arc::new(crate::engine::gauge::Gauge::default());
+        metrics.show_engine("smollm2/135m:1", gauge.clone());
+        let mut figures = emc_inference::EngineFigures::default();
+        gauge.tell(figures, 0);
+        (figures.in_flight, figures.batch, figures.steps) = (2, 2, 3);
+        (figures.decoded_tokens, figures.decode_time) = (30, std::time::Duration::from_millis(250));
+        (
+            figures.cache_pages,
+            figures.cache_pages_used,
+            figures.prefix_hits,
+        ) = (9, 4, 1);
+        gauge.tell(figures, 5);
+        let text = metrics.render();
+        let values = parse(&text);
+        assert_eq!(models(&values), ["smollm2/135m:1"]);
+        let shown = in_words(&engine(&values, "smollm2/135m:1"));
+        assert_eq!(shown, in_words(&gauge.read()));
+        assert!(shown.contains("makes 120.0 tokens/s"), "{shown}");
+    }
 
     #[test]
     fn what_metrics_show_is_read_back() {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+use emc_inference::Activations;
 use emc_protocol::{Role, Tokens};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Unexpected, Visitor};
@@ -66,6 +67,34 @@ impl<'de> Deserialize<'de> for Version {
                     Ok(version) if version > 0 => Ok(Version(Some(version))),
                     _ => Err(E::invalid_value(Unexpected::Signed(number), &self)),
                 }
+            }
+        }
+        deserializer.deserialize_any(Which)
+    }
+}
+
+/// A precision of activations: `"exact"`, `16` or `8`, these as numbers or texts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Precision(pub Activations);
+
+impl<'de> Deserialize<'de> for Precision {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Which;
+        impl Visitor<'_> for Which {
+            type Value = Precision;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a precision of activations: \"exact\", 16 or 8")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Precision, E> {
+                let wrong = |_| E::invalid_value(Unexpected::Str(text), &self);
+                text.parse().map(Precision).map_err(wrong)
+            }
+
+            fn visit_i64<E: Error>(self, bits: i64) -> Result<Precision, E> {
+                let wrong = |_| E::invalid_value(Unexpected::Signed(bits), &self);
+                bits.to_string().parse().map(Precision).map_err(wrong)
             }
         }
         deserializer.deserialize_any(Which)

@@ -12,6 +12,7 @@ mod check;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use emc_inference::EngineFigures;
 use emc_protocol::audit::{AuditTask, Vote};
 use emc_protocol::model::{ModelFile, PublishModel, Task, model_root};
 use emc_protocol::{FinishReason, JobInput};
@@ -69,6 +70,7 @@ pub fn publish_model() -> PublishModel {
 pub struct Echo {
     delay: Duration,
     running: BTreeMap<SequenceKey, Sequence>,
+    figures: EngineFigures,
 }
 
 #[derive(Debug)]
@@ -89,6 +91,7 @@ impl Echo {
         Self {
             delay,
             running: BTreeMap::new(),
+            figures: EngineFigures::default(),
         }
     }
 }
@@ -174,12 +177,12 @@ impl Engine for Echo {
     }
 
     fn step(&mut self) -> Result<Vec<(SequenceKey, Event)>, EngineError> {
-        let now = Instant::now();
+        let begin = Instant::now();
         if let Some(first) = self.running.values().map(|s| s.next).min() {
             // Short naps only: others may join or leave meanwhile.
             std::thread::sleep(
                 first
-                    .saturating_duration_since(now)
+                    .saturating_duration_since(begin)
                     .min(Duration::from_millis(20)),
             );
         }
@@ -192,6 +195,11 @@ impl Engine for Echo {
             events.push((key, event));
             ended.extend(end.map(|reason| (key, reason)));
         }
+        self.figures.batch = events.len();
+        self.figures.steps += 1;
+        self.figures.chosen_tokens += events.len() as u64;
+        self.figures.decoded_tokens += events.len() as u64;
+        self.figures.decode_time += begin.elapsed();
         for (key, reason) in ended {
             self.running.remove(&key);
             events.push((key, Event::Finished(reason)));
@@ -205,6 +213,12 @@ impl Engine for Echo {
 
     fn cancel(&mut self, key: SequenceKey) {
         self.running.remove(&key);
+    }
+
+    fn figures(&self) -> EngineFigures {
+        let mut figures = self.figures;
+        figures.in_flight = self.running.len();
+        figures
     }
 }
 

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use emc_inference::{
-    ChatMessage, Claim, DType, Device, EngineOptions, LoadOptions, Model, Probe, SamplingParams,
-    SequenceId,
+    Activations, ChatMessage, Claim, DType, Device, EngineFigures, EngineOptions, LoadOptions,
+    Model, Probe, SamplingParams, SequenceId,
 };
 use emc_protocol::audit::{AuditTask, Vote};
 use emc_protocol::job::ChatRole;
@@ -24,6 +24,8 @@ pub struct LlmOptions {
     pub device: Device,
     /// In which format.
     pub dtype: DType,
+    /// How exactly packed weights are multiplied on the processor.
+    pub activations: Activations,
     /// Longest sequence in tokens; the model's own where absent.
     pub context: Option<u32>,
     /// Sequences at a time.
@@ -72,6 +74,7 @@ impl LlmOptions {
             path: model.path.clone().context("it has no path")?,
             device,
             dtype,
+            activations: model.activations.unwrap_or_default(),
             context: model.context,
             sequences: model.concurrency as usize,
         })
@@ -93,8 +96,8 @@ impl Llm {
         let load = LoadOptions {
             device: options.device,
             dtype: options.dtype,
+            activations: options.activations,
             context: options.context.map(|context| context as usize),
-            ..LoadOptions::default()
         };
         let model = Model::load(&options.path, load)?;
         let info = model.info();
@@ -283,11 +286,87 @@ impl Engine for Llm {
             self.engine.cancel(sequence);
         }
     }
+
+    fn figures(&self) -> EngineFigures {
+        self.engine.figures()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::thread::EngineHandle;
+    use crate::metrics::Metrics;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    /// A tiny model with random weights, as it is downloaded.
+    fn tiny() -> LlmOptions {
+        let data = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("inference/tests/data/text");
+        LlmOptions {
+            path: data.join("models/llama3"),
+            device: Device::Cpu,
+            dtype: DType::F32,
+            activations: Activations::Exact,
+            context: None,
+            sequences: 2,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_real_model_does_is_in_the_metrics() {
+        let metrics = Arc::new(Metrics::default());
+        let factory = || {
+            let loaded = Llm::load(&tiny()).map_err(|error| EngineError::Broken(error.to_string()));
+            loaded.map(|(llm, ..)| Box::new(llm) as Box<dyn Engine>)
+        };
+        let engine = EngineHandle::spawn("tiny:1", Box::new(factory), metrics.clone()).await;
+        let engine = engine.expect("loads");
+        let input = JobInput::Completion {
+            prompt: "the wind and the sun disputed which was the stronger ".repeat(3),
+        };
+        let prompt = engine.prompt(input.clone()).await.expect("encodes");
+        let mut made = 0;
+        // Three jobs for two places, all with the same prompt: one waits in line.
+        let jobs = (0..3).map(|seed| {
+            engine.start(Start {
+                input: input.clone(),
+                prompt: prompt.clone(),
+                parameters: Parameters::greedy(12),
+                seed,
+            })
+        });
+        for mut job in jobs.collect::<Vec<_>>() {
+            made += job.finished().await.expect("answers").ids.len() as u64;
+        }
+        while engine.gauge().read().figures.in_flight > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let [(name, reading)] = metrics.engines().try_into().expect("one engine");
+        let figures = reading.figures;
+        assert_eq!((name.as_str(), reading.waiting), ("tiny:1", 0));
+        assert_eq!(figures.chosen_tokens, made);
+        // The first reads all of the prompt; what others know of it already they do not read.
+        assert_eq!(
+            figures.read_tokens + figures.known_tokens,
+            3 * prompt.len() as u64
+        );
+        assert!(
+            figures.prefix_hits >= 1 && figures.known_tokens >= 16,
+            "{figures:?}"
+        );
+        assert!(figures.cache_pages > 0 && figures.cache_pages_used == 0);
+        assert!(reading.decode_per_second > 0.0 && reading.prefill_per_second > 0.0);
+        let text = metrics.render();
+        let line = format!(
+            "emc_worker_engine_prefill_tokens_total{{model=\"tiny:1\"}} {}",
+            figures.read_tokens
+        );
+        assert!(
+            text.lines().any(|shown| shown == line),
+            "{line} is not in\n{text}"
+        );
+    }
 
     #[test]
     fn thousandths_become_the_numbers_they_stand_for() {

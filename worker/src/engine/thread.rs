@@ -13,6 +13,7 @@ use emc_protocol::audit::{AuditTask, Vote};
 use emc_protocol::{JobInput, TextOutput};
 use tokio::sync::oneshot;
 
+use super::gauge::Gauge;
 use super::{Engine, EngineError, Event, SequenceKey, Start};
 use crate::answer::Answer;
 use crate::backoff::Backoff;
@@ -63,6 +64,7 @@ struct Sequence {
 pub struct EngineHandle {
     commands: Sender<Command>,
     next: Arc<std::sync::atomic::AtomicU64>,
+    gauge: Arc<Gauge>,
 }
 
 /// A sequence that is being generated; dropping it cancels it.
@@ -85,13 +87,17 @@ impl EngineHandle {
     ) -> Result<Self, EngineError> {
         let (commands, received) = channel();
         let (made, ready) = oneshot::channel();
+        let gauge = Arc::new(Gauge::default());
+        let shown = gauge.clone();
+        let counted = metrics.clone();
         std::thread::Builder::new()
             .name(format!("engine {name}"))
             .spawn(move || match guarded(&mut factory) {
                 Ok(engine) => {
+                    shown.tell(engine.figures(), 0);
                     // Nobody waits any more if the worker is being stopped.
                     if made.send(Ok(())).is_ok() {
-                        EngineThread::new(engine, factory, received, metrics).run();
+                        EngineThread::new(engine, factory, received, counted, shown).run();
                     }
                 }
                 Err(error) => {
@@ -100,10 +106,17 @@ impl EngineHandle {
             })
             .map_err(|error| EngineError::Broken(format!("no thread for it: {error}")))?;
         ready.await.unwrap_or_else(|_| Err(ended()))?;
+        metrics.show_engine(name, gauge.clone());
         Ok(Self {
             commands,
             next: Arc::default(),
+            gauge,
         })
+    }
+
+    /// How the engine does.
+    pub fn gauge(&self) -> &Gauge {
+        &self.gauge
     }
 
     /// The tokens of an input.
@@ -205,6 +218,7 @@ struct EngineThread {
     waiting: VecDeque<(SequenceKey, Box<Waiting>)>,
     checks: VecDeque<Box<Check>>,
     backoff: Backoff,
+    gauge: Arc<Gauge>,
 }
 
 impl EngineThread {
@@ -213,6 +227,7 @@ impl EngineThread {
         factory: Factory,
         commands: Receiver<Command>,
         metrics: Arc<Metrics>,
+        gauge: Arc<Gauge>,
     ) -> Self {
         Self {
             engine: Some(engine),
@@ -223,6 +238,7 @@ impl EngineThread {
             waiting: VecDeque::new(),
             checks: VecDeque::new(),
             backoff: Backoff::new(RESTART_FIRST, RESTART_LONGEST),
+            gauge,
         }
     }
 
@@ -238,6 +254,15 @@ impl EngineThread {
                 self.step();
             }
             self.check_one();
+            self.tell();
+        }
+    }
+
+    /// Tells how it does, after every round.
+    fn tell(&self) {
+        if let Some(engine) = &self.engine {
+            let waiting = self.waiting.len() + self.checks.len();
+            self.gauge.tell(engine.figures(), waiting);
         }
     }
 
@@ -382,6 +407,7 @@ impl EngineThread {
         if let Err(EngineError::Broken(why)) = &result {
             tracing::error!(%why, "the engine failed and is started again");
             self.metrics.engine_failed();
+            self.gauge.failed();
             for (_, sequence) in std::mem::take(&mut self.running) {
                 let _ = sequence.done.send(Err(EngineError::Broken(why.clone())));
             }
@@ -413,6 +439,7 @@ impl EngineThread {
         match guarded(&mut self.factory) {
             Ok(engine) => {
                 tracing::info!("the engine is back");
+                self.gauge.tell(engine.figures(), 0);
                 self.engine = Some(engine);
             }
             Err(error) => tracing::error!(%error, "the engine cannot be started"),

@@ -3,6 +3,7 @@
 use super::*;
 use crate::engine::echo::Echo;
 use crate::fake_escrow::audits::task as echo_task;
+use emc_inference::EngineFigures;
 use emc_protocol::{FinishReason, Parameters};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -121,6 +122,10 @@ impl Engine for Fragile {
         self.echo.cancel(key);
         self.key = None;
     }
+
+    fn figures(&self) -> EngineFigures {
+        self.echo.figures()
+    }
 }
 
 fn fragile(made: Arc<AtomicU32>) -> Factory {
@@ -216,4 +221,39 @@ async fn a_check_that_panics_or_cannot_be_done_disturbs_nothing() {
     assert!(matches!(error, EngineError::Unsuitable(_)), "{error}");
     assert_eq!(running.finished().await.expect("answers").text, "goes on");
     assert_eq!(made.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn its_gauge_shows_who_runs_who_waits_and_how_fast() {
+    let slow = Box::new(|| {
+        let echo = Echo::new(Duration::from_millis(4));
+        let (key, fate) = (None, String::new());
+        Ok(Box::new(Fragile { echo, key, fate }) as Box<dyn Engine>)
+    });
+    let engine = spawn(slow).await;
+    assert!(engine.gauge().is_ready());
+    let mut first = engine.start(start(&"word ".repeat(10), &[]));
+    let mut second = engine.start(start("two", &[]));
+    let both = loop {
+        let reading = engine.gauge().read();
+        if reading.waiting == 1 && reading.figures.chosen_tokens > 2 {
+            break reading;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    };
+    assert_eq!((both.figures.in_flight, both.figures.batch), (1, 1));
+    let tokens = first.finished().await.expect("answers").ids.len()
+        + second.finished().await.expect("answers").ids.len();
+    // What was told last is told before the thread waits for the next command.
+    let idle = loop {
+        match engine.gauge().read() {
+            reading if reading.figures.in_flight == 0 => break reading,
+            _ => tokio::time::sleep(Duration::from_millis(1)).await,
+        }
+    };
+    assert_eq!(idle.figures.chosen_tokens, tokens as u64);
+    assert_eq!((idle.waiting, idle.figures.batch), (0, 0));
+    // A token each four milliseconds, and more on a machine that is busy.
+    let rate = idle.decode_per_second;
+    assert!((1.0..=250.0).contains(&rate), "{rate}");
 }
