@@ -25,11 +25,13 @@ const LARGE: u32 = 200;
 const LONGEST: usize = 2 << 20;
 /// The longest argument that `inspect_message` lets through.
 const INSPECTED: usize = 4_096;
+/// What only who has a name may call; asking for a consent message writes nothing.
+const WRITES: [&str; 3] = ["icrc1_transfer", "icrc2_approve", "icrc2_transfer_from"];
 /// What a rejection may cost, in instructions, and what an answer may; a query may use 5,000,000,000.
 const REJECTION: u64 = 8_000_000;
 const ANSWER: u64 = 200_000_000;
 /// And so much more for each byte of the argument.
-const PER_BYTE: u64 = 250;
+const PER_BYTE: u64 = 400;
 
 /// A message with what must become of it.
 struct Trial {
@@ -185,7 +187,8 @@ impl Source {
             _ => Mode::Canister,
         };
         let mut fate = interface.fate(&method, &argument);
-        let writes_as_nobody = !method.is_query && caller == Principal::anonymous();
+        let writes_as_nobody =
+            WRITES.contains(&method.name.as_str()) && caller == Principal::anonymous();
         if mode == Mode::User && (argument.len() > INSPECTED || writes_as_nobody) {
             fate = Fate::Rejected;
         }
@@ -266,7 +269,7 @@ async fn whatever_is_sent_is_answered_or_rejected_without_a_trace() -> Result<()
     // What was done is whole, and much was done.
     let reader = deployed.ledger(&deployed.bank);
     let checked = check_all(&reader).await?;
-    ensure!(checked.length > 1_200, "only {} blocks", checked.length);
+    ensure!(checked.length > 900, "only {} blocks", checked.length);
     println!(
         "{} blocks, {} accounts",
         checked.length,

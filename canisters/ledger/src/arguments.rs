@@ -26,6 +26,9 @@ use table::{Kind, Table};
 
 use crate::exact;
 
+/// The longest argument that is read here, in bytes.
+const LONGEST: usize = 4_096;
+
 /// The argument of `icrc1_transfer`.
 pub fn transfer(bytes: Vec<u8>) -> TransferArg {
     quick_transfer(&bytes).unwrap_or_else(|| exact::argument(bytes))
@@ -117,8 +120,12 @@ fn quick_ranges(bytes: &[u8]) -> Option<Vec<GetBlocksRequest>> {
 struct Input<'a>(&'a [u8]);
 
 impl<'a> Input<'a> {
-    /// The values behind a table of known types and one argument of this type.
+    /// The values behind a table of known types and one argument of this type; nothing of what is too long to be usual,
+    /// which would be read twice where its end is not what it should be.
     fn after_types(bytes: &'a [u8], wanted: Kind) -> Option<Self> {
+        if bytes.len() > LONGEST {
+            return None;
+        }
         let mut input = Self(bytes.strip_prefix(b"DIDL")?);
         let table = Table::read(&mut input)?;
         let [1, argument, ..] = *input.0 else {
