@@ -81,6 +81,10 @@ pub(crate) struct Packed {
     columns: usize,
 }
 
+/// Lays out a matrix: bytes, how they are packed, rows, columns, where to, and what to tell of the bytes that were read.
+type Lay<T> =
+    fn(&[u8], BlockType, usize, usize, &Arena, &dyn Fn(std::ops::Range<usize>)) -> Option<T>;
+
 struct Part {
     region: Region,
     block_type: BlockType,
@@ -249,30 +253,19 @@ impl Packed {
     }
 
     fn interleaved(&self, arena: &Arena) -> Option<Vec<Interleaved>> {
-        let parts = self.parts.iter().filter(|_| kernels::has_integers());
-        let parts = parts.map(|part| {
-            let bytes = part.region.bytes();
-            let done = |read| part.region.release_part(read);
-            Interleaved::new(
-                bytes,
-                part.block_type,
-                part.rows,
-                self.columns,
-                arena,
-                &done,
-            )
-        });
-        parts
-            .collect::<Option<Vec<_>>>()
-            .filter(|parts| !parts.is_empty())
+        kernels::has_integers().then(|| self.each(arena, Interleaved::new))?
     }
 
     fn wide(&self, arena: &Arena) -> Option<Vec<Wide>> {
-        let parts = self.parts.iter().filter(|_| kernels::has_wide());
-        let parts = parts.map(|part| {
+        kernels::has_wide().then(|| self.each(arena, Wide::new))?
+    }
+
+    /// Every part laid out anew, the file's pages given back as they have been read; `None` where there is no layout for one.
+    fn each<T>(&self, arena: &Arena, lay: Lay<T>) -> Option<Vec<T>> {
+        let parts = self.parts.iter().map(|part| {
             let bytes = part.region.bytes();
             let done = |read| part.region.release_part(read);
-            Wide::new(
+            lay(
                 bytes,
                 part.block_type,
                 part.rows,
@@ -281,9 +274,7 @@ impl Packed {
                 &done,
             )
         });
-        parts
-            .collect::<Option<Vec<_>>>()
-            .filter(|parts| !parts.is_empty())
+        parts.collect()
     }
 
     fn rows(&self) -> usize {

@@ -6,7 +6,7 @@ use std::time::Instant;
 /// Memory that no cache holds.
 const BYTES: usize = 512 << 20;
 /// How often each is measured; the best counts, since whatever else runs only slows the machine down.
-const TIMES: usize = 5;
+const TIMES: usize = 25;
 
 /// Bytes a second that `threads` threads read, each its own part, end to end.
 pub fn read_bandwidth(threads: usize) -> f64 {
