@@ -159,8 +159,8 @@ pub fn render(given: &Given) -> String {
          #   context      longest prompt and answer together, in tokens; the model's own where absent\n\
          #   device       \"auto\", \"cpu\", \"cuda\" or \"cuda:1\"\n\
          #   dtype        \"auto\" (f32 on the processor, bf16 on a GPU), \"f32\", \"bf16\", or \"f16\" on a GPU\n\
-         #   activations  how exactly packed weights (GGUF) are multiplied on a processor: 16 (as good as exact, the\n\
-         #                usual), \"exact\" (slower), or 8 (prompts are read faster, answers part from other machines')\n\
+         #   activations  how exactly weights that are packed (GGUF) or in bf16 are multiplied on a processor: 16 (as\n\
+         #                good as exact, the usual), \"exact\" (slower), or 8 (prompts are read faster, answers part from other machines')\n\
          #   delay_ms     for kind = \"echo\": the time each token takes\n",
     );
     if given.models.is_empty() {

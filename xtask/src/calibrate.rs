@@ -49,7 +49,7 @@ pub struct Options {
 pub fn run(paths: &Paths, options: &Options) -> Result<()> {
     // Standard output belongs to the program, which may be asked for JSON: set-up only where it has something to do.
     if !paths.libtorch().exists() || (options.model.is_none() && !paths.model().exists()) {
-        setup::run(paths, &setup::Options::with_tests())?;
+        setup::run(paths, &setup::Options::default())?;
     }
     Err(command(paths, options)?.exec()).context("running cargo")
 }

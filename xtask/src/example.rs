@@ -15,7 +15,7 @@ use std::process::Command;
 pub fn run(paths: &Paths, name: &str, build: Build, arguments: &[String]) -> Result<()> {
     // Standard output belongs to the program, which may be asked for JSON: set-up only where it has something to do.
     if !paths.libtorch().exists() {
-        setup::run(paths, &setup::Options::with_tests())?;
+        setup::run(paths, &setup::Options::default())?;
     }
     let mut command = command(paths, name, build);
     Err(command.args(arguments).exec()).context("running cargo")

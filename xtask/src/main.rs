@@ -35,7 +35,8 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
-    /// Figures, a line each: what the main job, the escrow's and the ledger's calls, pictures or text cost in time, instructions and memory
+    /// Figures, a line each: what the main job, the escrow's and the ledger's calls, pictures or text cost in time,
+    /// instructions and memory
     Bench {
         /// What to measure
         subject: Subject,
@@ -101,7 +102,7 @@ struct Setup {
     /// libtorch without CUDA, even with an NVIDIA driver (kept in .emc/view until you choose again)
     #[arg(long)]
     cpu: bool,
-    /// Also what only tests and benchmarks need (a second model, 238 MB)
+    /// Also what only tests need (a second model, 238 MB)
     #[arg(long)]
     tests: bool,
 }

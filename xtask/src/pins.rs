@@ -126,7 +126,7 @@ pub struct Part {
     /// What it is needed for.
     #[serde(rename = "for")]
     pub purpose: String,
-    /// Only for tests and benchmarks.
+    /// Only for tests.
     #[serde(default)]
     pub tests: bool,
     /// Left out by set-up: whatever needs it brings it, and only where the machine has nothing that would do.

@@ -20,14 +20,14 @@ use crate::wasm_target;
 pub struct Options {
     /// Only report what is there and what is missing.
     pub check: bool,
-    /// Also what only tests and benchmarks need.
+    /// Also what only tests need.
     pub tests: bool,
     /// Force a view of libtorch; by default CUDA where there is an NVIDIA driver.
     pub view: Option<View>,
 }
 
 impl Options {
-    /// Everything, for tests and benchmarks.
+    /// What tests need as well.
     pub fn with_tests() -> Self {
         Self {
             tests: true,

@@ -3,8 +3,8 @@
 Usage: python3 unpack.py ARCHIVE FOLDER        with the rules on stdin: [{"from": ..., "to": ...}, ...]
 
 A `from` that ends in "/" keeps the tree below it, one with "*" puts its matches into the folder `to`, any other is one
-file, which with "append" goes on where the file that is there ends. Speaks in lines: `total BYTES`, then `at BYTES`. A rule that matches nothing is an error: the archive is then not
-what its pin was written for.
+file, which with "append" goes on where the file that is there ends. Speaks in lines: `total BYTES`, then `at BYTES`. A
+rule that matches nothing is an error: the archive is then not what its pin was written for.
 """
 
 import fnmatch

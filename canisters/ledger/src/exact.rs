@@ -1,4 +1,4 @@
-//! Reads the arguments in which accounts stand, so that a subaccount has exactly 32 bytes.
+//! Reads arguments by `candid`, but so that a subaccount has exactly 32 bytes.
 //!
 //! To `candid` an array of 32 bytes is a vector of which 32 elements are taken, whatever length the message says: of a
 //! longer one the rest is read as the fields that follow. Such a message would mean one thing to whoever shows it to

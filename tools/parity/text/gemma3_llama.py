@@ -3,7 +3,7 @@
     python tools/parity/text/gemma3_llama.py gemma-3-270m-q4_k_m.gguf [F32.gguf]
 
 Writes worker/inference/tests/data/gemma3_llama.json. The packages are those of tools/peers/text/requirements.txt and
-gguf==0.19.0; where the model is from is in tools/peers/text/README.md.
+gguf==0.19.0; `cargo xtask setup --tests` brings the model to .emc/models/gemma-3-270m.
 
 llama.cpp rounds activations to 8 bits where matrices are quantised, so each case is recorded twice: with the file as it
 is ("quantised", approximate), and with every tensor of it expanded to f32 ("f32", the reference). The expanded file,

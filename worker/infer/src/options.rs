@@ -27,7 +27,7 @@ pub struct ComputeOptions {
     /// Number format: f32, bf16 or, on GPUs, f16.
     #[arg(long, default_value = "f32")]
     dtype: DType,
-    /// How exactly packed weights are multiplied on the CPU in f32: exact, 16 or 8 bits.
+    /// How exactly weights that are packed or in bf16 are multiplied on the CPU in f32: exact, 16 or 8 bits.
     #[arg(long, default_value = "16")]
     activations: Activations,
     /// Tokens that prompt and answer may have together; the model's own limit unless given.

@@ -26,15 +26,17 @@ const PIECE_BYTES: usize = 64 << 10;
 /// Floats that are expanded at a time: 8 MiB, which a last-level cache holds.
 const EXPANDED: usize = 2 << 20;
 
-/// How exactly activations are multiplied with packed weights, where the processor multiplies 8-bit integers.
+/// How exactly activations are multiplied: with packed weights, where the processor multiplies 8-bit integers, and with
+/// weights in bf16, where it multiplies these. Elsewhere, and with weights in f16 and f32, they are in f32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Activations {
     /// In f32.
     Exact,
-    /// Rounded to 15 bits of the largest of every 32: hardly told from f32, and much faster.
+    /// With packed weights rounded to 15 bits of the largest of every 32: hardly told from f32, and much faster.
     #[default]
     Bits16,
-    /// Rounded to 7 bits of it, as llama.cpp does: twice as fast for prompts.
+    /// With packed weights rounded to 7 bits of it, as llama.cpp does; with weights in bf16 rounded to bf16, as other
+    /// programs do that compute in it. Faster for prompts.
     Bits8,
 }
 

@@ -5,7 +5,9 @@
 //! quantised; what is compared with closely is therefore its answer from the same weights expanded to f32. Without the model
 //! these tests pass with a printed remark, unless `CI` or `EMC_REQUIRE_MODEL` is set: `cargo xtask setup --tests` fetches it.
 
-use std::path::{Path, PathBuf};
+mod common;
+
+use std::path::PathBuf;
 
 use emc_inference::{
     Activations, Claim, FinishReason, GapStats, LoadOptions, Model, SamplingParams,
@@ -43,28 +45,13 @@ struct Told {
 }
 
 fn fixture() -> Fixture {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/gemma3_llama.json");
-    let fixture: Fixture =
-        serde_json::from_slice(&std::fs::read(path).expect("fixture")).expect("fixture");
+    let fixture: Fixture = common::fixture("gemma3_llama.json");
     assert!(fixture.cases.len() >= 3, "the fixture has lost its cases");
     fixture
 }
 
 fn model_folder() -> Option<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.emc/models/gemma-3-270m");
-    if folder.exists() {
-        return Some(folder);
-    }
-    let required = ["CI", "EMC_REQUIRE_MODEL"]
-        .iter()
-        .any(|name| std::env::var_os(name).is_some());
-    let missing = format!(
-        "{} is missing: run `cargo xtask setup --tests`",
-        folder.display()
-    );
-    assert!(!required, "{missing}");
-    println!("SKIPPED: {missing}");
-    None
+    common::model_folder("gemma-3-270m", "cargo xtask setup --tests")
 }
 
 fn model(activations: Activations) -> Option<Model> {

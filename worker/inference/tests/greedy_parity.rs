@@ -3,7 +3,9 @@
 //! The fixture is made by `tools/parity/smollm2_greedy.py`. Without the model these tests pass with a printed remark,
 //! unless `CI` or `EMC_REQUIRE_MODEL` is set: `cargo xtask setup` fetches it.
 
-use std::path::{Path, PathBuf};
+mod common;
+
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
 use emc_inference::{
@@ -35,32 +37,13 @@ struct Case {
 }
 
 fn fixture() -> Fixture {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/smollm2_greedy.json");
-    let fixture: Fixture =
-        serde_json::from_slice(&std::fs::read(path).expect("fixture")).expect("fixture");
+    let fixture: Fixture = common::fixture("smollm2_greedy.json");
     assert!(fixture.cases.len() >= 5, "the fixture has lost its cases");
     fixture
 }
 
 fn model_folder() -> Option<PathBuf> {
-    let folder =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.emc/models/SmolLM2-135M-Instruct");
-    if folder.exists() {
-        return Some(folder);
-    }
-    let required = ["CI", "EMC_REQUIRE_MODEL"]
-        .iter()
-        .any(|name| std::env::var_os(name).is_some());
-    assert!(
-        !required,
-        "{} is missing: run `cargo xtask setup`",
-        folder.display()
-    );
-    println!(
-        "SKIPPED: {} is missing; run `cargo xtask setup`",
-        folder.display()
-    );
-    None
+    common::model_folder("SmolLM2-135M-Instruct", "cargo xtask setup")
 }
 
 /// The model is loaded once, and used by one test at a time.

@@ -41,8 +41,8 @@ pub struct Run {
     /// How long a drain may take, in seconds; what still runs then is given back.
     #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     drain_timeout: u64,
-    /// How exactly packed weights are multiplied on the processor, for all language models: exact, 16 or 8 bits. Unless
-    /// given, each model's own setting.
+    /// How exactly weights that are packed or in bf16 are multiplied on the processor, for all language models: exact,
+    /// 16 or 8 bits. Unless given, each model's own setting.
     #[arg(long, value_name = "BITS")]
     activations: Option<Activations>,
 }

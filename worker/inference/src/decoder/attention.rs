@@ -263,7 +263,7 @@ impl<'a> Rows<'a> {
         let mut pieces = Vec::new();
         for sequence in &self.sequences {
             let (past, count) = (sequence.past as usize, sequence.count as usize);
-            if count > 1 && !passes::attends_fast() {
+            if count > 1 && mixes_by_libtorch() {
                 let queries = qkv.f_narrow(0, sequence.first, sequence.count)?;
                 let queries = queries.f_narrow(1, 0, q_end as i64)?;
                 let queries =
@@ -483,6 +483,21 @@ impl<'a> Rows<'a> {
         let all = Tensor::f_ones([count, past + count], (Kind::Bool, self.device))?;
         Ok(all.f_tril(past)?)
     }
+}
+
+/// True where libtorch has better instructions for blocks of prompts than the pass of this crate.
+fn mixes_by_libtorch() -> bool {
+    #[cfg(test)]
+    if BY_LIBTORCH.get() {
+        return true;
+    }
+    !passes::attends_fast()
+}
+
+#[cfg(test)]
+thread_local! {
+    /// Tests try libtorch's way on any processor.
+    pub(super) static BY_LIBTORCH: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
 
 fn capped(scores: &Tensor, cap: Option<f64>) -> Result<Tensor> {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::attention::BY_LIBTORCH;
 use super::*;
 use crate::engine::{Engine, EngineOptions, Event};
 use crate::model::{LoadOptions, Model};
@@ -108,6 +109,16 @@ fn assert_near(found: &[f32], expected: &[f32], what: &str) {
 
 #[test]
 fn logits_are_those_of_transformers() {
+    check_logits();
+}
+
+#[test]
+fn logits_are_those_of_transformers_where_libtorch_attends_to_prompts() {
+    BY_LIBTORCH.set(true);
+    check_logits();
+}
+
+fn check_logits() {
     for expected in Expected::all() {
         let (what, model) = (&expected.what, expected.model());
         let prompt = expected.ids("prompt");

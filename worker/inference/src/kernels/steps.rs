@@ -152,7 +152,12 @@ pub(crate) fn attend(
 
 /// True where [`attend`] has instructions of its own.
 pub(crate) fn attends_fast() -> bool {
-    cfg!(target_arch = "x86_64") && super::vectorised::level() == 2
+    #[cfg(target_arch = "x86_64")]
+    {
+        super::vectorised::level() == 2
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    false
 }
 
 /// One query.

@@ -2,8 +2,9 @@
 //! token together are joined, the pair that comes first in the file's list of merges first, or, where there is none, the
 //! one whose token has the best score (SentencePiece; Kudo and Richardson, 2018, arXiv:1808.06226).
 //!
-//! It takes the place of the `tokenizers` crate's own model, which holds every token four times and needs a list of all
-//! pairs: for 262,144 tokens 400 MB and two seconds. What it gives is the same, token for token.
+//! It takes the place of the `tokenizers` crate's own model, which holds every token several times and needs a list of all
+//! pairs: loading a model of 262,144 tokens took 2.4 seconds with it and takes 0.6 with this. What it gives is the same,
+//! token for token.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
